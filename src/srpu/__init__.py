@@ -1,0 +1,3 @@
+"""SRPU: self-evolving segmentation of scanning electron micrographs."""
+
+__version__ = "0.1.0"
