@@ -1,0 +1,43 @@
+"""Which images are learned from, which are judged on, and how data sets are mixed.
+
+训练、验证、测试划分以及多数据集混合。
+
+`srpu config check` finds mistakes; `srpu config show` prints what holds and why.
+运行 `srpu config check` 检查设置，`srpu config show` 显示实际生效的值及其来源。
+"""
+
+# Share of the labelled groups that is trained on.
+# 训练集比例。
+TRAIN_RATIO = 0.7
+
+# Share of the labelled groups that models are chosen on.
+# 验证集比例。
+VAL_RATIO = 0.2
+
+# Share of the labelled groups kept for the final score; under 30 groups there is no test split.
+# 测试集比例；少于 30 组时不设测试集。
+TEST_RATIO = 0.1
+
+# Seed of the split, which is decided once and kept in json/splits.json.
+# 划分的随机种子；划分只做一次，保存在 json/splits.json。
+SPLIT_SEED = 42
+
+# Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
+# images of one specimen never part. None: each image is its own group, but stacks and numbered series stay
+# together.
+# 正则表达式，第一个括号为样品名；同一样品的图像不会被分到不同集合。
+GROUP_PATTERN = None
+
+# A split fixed by hand: a JSON file {"train": [names], "val": [names], "test": [names]}; "FILE#KEY" takes
+# the part under KEY. It wins over the ratios.
+# 手工指定的划分（JSON 文件），优先于比例。
+SPLIT_FILE = None
+
+# Names of the data sets to use; None: all that the index holds. What lies in LABELED_DIR is called
+# "labeled".
+# 使用的数据集名称；None 表示全部。LABELED_DIR 中的数据集名为 "labeled"。
+DATASETS = None
+
+# How often each data set appears in a batch, e.g. {"labeled": 2, "other": 1}; those not named weigh 1.
+# 每个数据集在批次中的权重；未列出的为 1。
+DATASET_WEIGHTS = {}

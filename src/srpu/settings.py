@@ -1,0 +1,624 @@
+"""Every setting a user can change: its default, its checks and its manual.
+
+One class stands for one file in ``configs/``; the text under a field is its manual, English first, then
+Chinese. This is the only source of defaults: ``srpu config write`` makes ``configs/`` from it. :class:`Settings`
+joins the files that all tasks share; each task's class adds its own file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Level = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Level, Level, Level]
+Range = tuple[float, float]
+
+
+class _File(BaseModel):
+    """What all config files have in common: read-only, no unknown names, manuals from docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+    )
+
+
+class Switch(_File):
+    """One augmentation: is it on, and for which share of the crops."""
+
+    enabled: bool = True
+    p: Share = 0.5
+
+
+class Ranged(Switch):
+    """An augmentation whose strength is drawn evenly from a range."""
+
+    range: Range
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: Range) -> Range:
+        if value[0] > value[1]:
+            raise ValueError(f"the lower end {value[0]} lies above the upper end {value[1]}")
+        return value
+
+
+class BaseConfig(_File):
+    """Settings that every task shares: classes, model, device, folders.
+
+    所有任务共用的设置：类别、模型、设备、文件夹。
+    """
+
+    NUM_CLASSES: Annotated[int, Field(ge=2, le=254)] = 3
+    """How many classes the masks hold.
+    掩膜中的类别数。"""
+
+    CLASS_NAMES: dict[int, str] = {0: "carbon", 1: "SE", 2: "AM"}
+    """The name of each class id, from 0 to NUM_CLASSES - 1.
+    每个类别编号的名称，编号从 0 到 NUM_CLASSES - 1。"""
+
+    COLOR_MAPPING: dict[int, Colour] = {0: (0, 0, 255), 1: (0, 255, 255), 2: (255, 126, 126)}
+    """The colour of each class id in masks and pictures, as [red, green, blue] from 0 to 255.
+    每个类别在掩膜和图片中的颜色，[红, 绿, 蓝]，0 到 255。"""
+
+    IGNORE_INDEX: Level = 255
+    """The id that means "not labelled" in mask files; such pixels are neither trained on, judged nor counted.
+    掩膜文件中表示"未标注"的编号；这些像素不参与训练、评估和统计。"""
+
+    IGNORE_COLOR: Colour = (0, 0, 0)
+    """The colour that means "not labelled" in coloured masks.
+    彩色掩膜中表示"未标注"的颜色。"""
+
+    MASK_VALUES: dict[Level, Level] = {}
+    """For masks of grey levels: which level is which class, e.g. {0: 0, 127: 1, 255: 2}.
+    Empty: the levels are class ids.
+    灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；留空表示灰度值就是类别编号。"""
+
+    ENCODER_NAME: str = "resnet18"
+    """The part of the network that reads the image: "unet", "resnet18", "resnet50", "efficientnet_b0" …
+    "efficientnet_b7", "dinov2_vits14", or any feature extractor of the timm library.
+    编码器：读取图像的网络部分。"""
+
+    DECODER_NAME: str = "unet"
+    """The part of the network that draws the mask: "unet", "unetplusplus", "deeplabv3plus" and more.
+    解码器：输出掩膜的网络部分。"""
+
+    ENCODER_WEIGHTS: str | None = None
+    """Where the encoder starts: None (random), "imagenet" or a timm tag (needs internet), or the path of a
+    weights file.
+    编码器的初始权重：None（随机）、"imagenet" 或 timm 标签（需要联网），或权重文件路径。"""
+
+    NORMALIZATION: Literal["zscore", "percentile", "window", "dataset", "none"] = "zscore"
+    """How grey levels are made comparable:
+    "zscore": each image gets mean 0 and deviation 1;
+    "percentile": each image's 1st to 99th percentile becomes 0 to 1;
+    "window": NORMALIZATION_WINDOW becomes 0 to 1;
+    "dataset": the training set's mean and deviation become 0 and 1;
+    "none": the whole range of the file's number type becomes 0 to 1.
+    灰度归一化方式；"zscore" 按每幅图像标准化。"""
+
+    NORMALIZATION_WINDOW: Range | None = None
+    """For NORMALIZATION = "window": the grey levels that become 0 and 1, e.g. [0, 4095].
+    NORMALIZATION = "window" 时映射到 0 和 1 的灰度值。"""
+
+    DATABAR_ROWS: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    """Rows at the bottom that hold the microscope's data bar: 0, a number, or "auto" (searched in each image).
+    They are left out of statistics, training, scores and area fractions; files are never changed.
+    图像底部信息栏的行数：0、具体行数或 "auto"（自动识别）；这些行不参与统计、训练、评分和面积计算。"""
+
+    PIXEL_SIZE_NM: Positive | None = None
+    """Edge of a pixel in nanometres, for images whose file does not tell it.
+    像素边长（纳米），用于文件中没有该信息的图像。"""
+
+    CROP_SIZE: Annotated[int, Field(ge=32, multiple_of=32)] = 256
+    """Edge in pixels of the crops that the network is trained on, a multiple of 32. Images are never resized.
+    (IMAGE_SIZE, the old name, is read as this.)
+    训练裁剪块的边长（像素）；图像不会被缩放。"""
+
+    TILE_SIZE: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
+    """Longest edge in pixels of the overlapping tiles that large images are predicted in, a multiple of 32; halve it
+    when memory runs out.
+    预测大图时重叠图块的最大边长（像素）；内存不足时减半。"""
+
+    TILE_OVERLAP: Annotated[float, Field(ge=0, le=0.75)] = 0.125
+    """Share of a tile's edge that it has in common with its neighbour.
+    相邻图块的重叠比例。"""
+
+    DEVICE: str = "auto"
+    """Where to compute: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+    计算设备；"auto" 表示有 GPU 就用 GPU。"""
+
+    PRECISION: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the computation; "auto" takes bf16 where the hardware computes it fast.
+    计算精度；"auto" 在硬件支持时使用 bf16。"""
+
+    SEED: Annotated[int, Field(ge=0)] = 42
+    """The same seed, data and machine give the same model.
+    随机种子。"""
+
+    LOGGER: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where training curves go.
+    训练曲线的记录方式。"""
+
+    RAW_DIRS: list[str] = ["data/raw"]
+    """Folders of images, read with all their sub-folders; they may lie outside the workspace.
+    原始图像文件夹（包含子文件夹），可以位于工作区之外。"""
+
+    LABELED_DIR: str = "data/labeled"
+    """Folder of masks, with or without their images beside them.
+    掩膜文件夹，图像可以放在旁边，也可以留在 RAW_DIRS 中。"""
+
+    DATASETS_DIR: str = "datasets"
+    """Folder of named data sets: NAME/raw_images with NAME/masks_3class.
+    命名数据集文件夹：NAME/raw_images 与 NAME/masks_3class。"""
+
+    CACHE_DIR: str = "cache"
+    """Folder of decoded images; it can be deleted at any time.
+    解码图像的缓存文件夹，可随时删除。"""
+
+    CACHE_LIMIT_GB: Annotated[float, Field(ge=0)] = 20.0
+    """Images beyond this much cache are decoded each time they are needed.
+    缓存上限（GB）；超出部分每次使用时重新解码。"""
+
+    MODEL_SAVE_DIR: str = "models/checkpoints"
+    """Folder of trained models.
+    模型保存文件夹。"""
+
+    @field_validator("CLASS_NAMES", "COLOR_MAPPING")
+    @classmethod
+    def _one_per_class(cls, value: dict[int, Any], info: ValidationInfo) -> dict[int, Any]:
+        count = info.data.get("NUM_CLASSES")
+        if count is not None and sorted(value) != list(range(count)):
+            raise ValueError(
+                f"NUM_CLASSES = {count} asks for the ids {_ids(range(count))}, this has {_ids(sorted(value))}"
+            )
+        entries = list(value.values())
+        if len(set(entries)) < len(entries):
+            raise ValueError("two classes have the same entry; each needs its own")
+        return value
+
+    @field_validator("IGNORE_INDEX")
+    @classmethod
+    def _not_a_class(cls, value: int, info: ValidationInfo) -> int:
+        count = info.data.get("NUM_CLASSES")
+        if count is not None and value < count:
+            raise ValueError(f"{value} is a class already (NUM_CLASSES = {count}); use an id above, usually 255")
+        return value
+
+    @field_validator("IGNORE_COLOR")
+    @classmethod
+    def _not_a_class_colour(cls, value: Colour, info: ValidationInfo) -> Colour:
+        if value in info.data.get("COLOR_MAPPING", {}).values():
+            raise ValueError("a class in COLOR_MAPPING has the same colour")
+        return value
+
+    @field_validator("MASK_VALUES")
+    @classmethod
+    def _to_classes(cls, value: dict[int, int], info: ValidationInfo) -> dict[int, int]:
+        count, ignore = info.data.get("NUM_CLASSES"), info.data.get("IGNORE_INDEX")
+        for level, id_ in value.items():
+            if count is not None and id_ >= count and id_ != ignore:
+                raise ValueError(f"grey level {level} is given the class {id_}, which does not exist")
+        return value
+
+    @field_validator("NORMALIZATION_WINDOW")
+    @classmethod
+    def _window_if_asked(cls, value: Range | None, info: ValidationInfo) -> Range | None:
+        if value is None and info.data.get("NORMALIZATION") == "window":
+            raise ValueError('NORMALIZATION = "window" needs it, e.g. NORMALIZATION_WINDOW = [0, 4095]')
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first level must lie below the second")
+        return value
+
+
+class AugmentationConfig(_File):
+    """How training crops are varied, so that the model does not learn accidents of a few images.
+
+    训练时的数据增强；`srpu stats --show-augmentations` 可以画出效果。
+    """
+
+    FLIP: Switch = Switch(p=0.5)
+    """Mirror left-right and top-bottom, each with probability p.
+    左右、上下翻转。"""
+
+    ROTATE_90: Switch = Switch(p=0.75)
+    """Turn by 90, 180 or 270 degrees. Turn off where "up" means something (layers on a substrate).
+    旋转 90、180 或 270 度；上下方向有意义时请关闭。"""
+
+    ROTATE: Ranged = Ranged(p=0.5, range=(-45.0, 45.0))
+    """Turn by any angle in degrees.
+    任意角度旋转（度）。"""
+
+    SCALE: Ranged = Ranged(p=0.5, range=(0.7, 1.4))
+    """Enlarge by a factor.
+    缩放倍数。"""
+
+    GAIN: Ranged = Ranged(p=0.5, range=(0.7, 1.3))
+    """Multiply the contrast, as the detector's gain does.
+    对比度（探测器增益）。"""
+
+    OFFSET: Ranged = Ranged(p=0.5, range=(-0.4, 0.4))
+    """Add to the brightness, in units of the image's standard deviation.
+    亮度偏移（以图像标准差为单位）。"""
+
+    GAMMA: Ranged = Ranged(p=0.5, range=(0.7, 1.4))
+    """Bend the tone curve by this exponent.
+    伽马校正指数。"""
+
+    BLUR: Ranged = Ranged(p=0.2, range=(0.3, 1.5))
+    """Defocus by a Gaussian of this many pixels.
+    高斯模糊（像素）。"""
+
+    NOISE: Ranged = Ranged(p=0.3, range=(0.0, 0.2))
+    """Add noise of this many standard deviations of the image.
+    噪声（以图像标准差为单位）。"""
+
+    @field_validator("SCALE", "GAIN", "GAMMA")
+    @classmethod
+    def _factor_above_zero(cls, value: Ranged) -> Ranged:
+        if value.range[0] <= 0:
+            raise ValueError(f"the lower end of the range is {value.range[0]:g}; a factor must be above 0")
+        return value
+
+    @field_validator("BLUR", "NOISE")
+    @classmethod
+    def _not_negative(cls, value: Ranged) -> Ranged:
+        if value.range[0] < 0:
+            raise ValueError(f"the lower end of the range is {value.range[0]:g}; it cannot be below 0")
+        return value
+
+
+class DatasetConfig(_File):
+    """Which images are learned from, which are judged on, and how data sets are mixed.
+
+    训练、验证、测试划分以及多数据集混合。
+    """
+
+    TRAIN_RATIO: Share = 0.7
+    """Share of the labelled groups that is trained on.
+    训练集比例。"""
+
+    VAL_RATIO: Share = 0.2
+    """Share of the labelled groups that models are chosen on.
+    验证集比例。"""
+
+    TEST_RATIO: Share = 0.1
+    """Share of the labelled groups kept for the final score; under 30 groups there is no test split.
+    测试集比例；少于 30 组时不设测试集。"""
+
+    SPLIT_SEED: Annotated[int, Field(ge=0)] = 42
+    """Seed of the split, which is decided once and kept in json/splits.json.
+    划分的随机种子；划分只做一次，保存在 json/splits.json。"""
+
+    GROUP_PATTERN: str | None = None
+    """Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
+    images of one specimen never part. None: each image is its own group, but stacks and numbered series stay
+    together.
+    正则表达式，第一个括号为样品名；同一样品的图像不会被分到不同集合。"""
+
+    SPLIT_FILE: str | None = None
+    """A split fixed by hand: a JSON file {"train": [names], "val": [names], "test": [names]}; "FILE#KEY" takes
+    the part under KEY. It wins over the ratios.
+    手工指定的划分（JSON 文件），优先于比例。"""
+
+    DATASETS: list[str] | None = None
+    """Names of the data sets to use; None: all that the index holds. What lies in LABELED_DIR is called
+    "labeled".
+    使用的数据集名称；None 表示全部。LABELED_DIR 中的数据集名为 "labeled"。"""
+
+    DATASET_WEIGHTS: dict[str, Positive] = {}
+    """How often each data set appears in a batch, e.g. {"labeled": 2, "other": 1}; those not named weigh 1.
+    每个数据集在批次中的权重；未列出的为 1。"""
+
+    @field_validator("GROUP_PATTERN")
+    @classmethod
+    def _has_a_bracket(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from error
+            if groups < 1:
+                raise ValueError('needs one bracket around the specimen\'s name, e.g. "(sample[0-9]+)_"')
+        return value
+
+    @field_validator("TEST_RATIO")
+    @classmethod
+    def _ratios_sum_to_one(cls, value: float, info: ValidationInfo) -> float:
+        train, val = info.data.get("TRAIN_RATIO"), info.data.get("VAL_RATIO")
+        if train is not None and val is not None and abs(train + val + value - 1) > 1e-6:
+            raise ValueError(f"TRAIN_RATIO + VAL_RATIO + TEST_RATIO is {train + val + value:g}; it must be 1")
+        return value
+
+
+class JsonConfig(_File):
+    """Where the indices lie and what counts as the same picture twice.
+
+    索引文件与重复图像检查。
+    """
+
+    JSON_DIR: str = "json"
+    """Folder of the indices.
+    索引文件夹。"""
+
+    MASTER_LABELED_JSON: str = "json/master_labeled_dataset.json"
+    """Index of every labelled image.
+    全部已标注图像的索引。"""
+
+    MASTER_UNLABELED_JSON: str = "json/master_unlabeled_dataset.json"
+    """Index of every image without a mask.
+    全部未标注图像的索引。"""
+
+    SPLITS_JSON: str = "json/splits.json"
+    """The split, decided once.
+    数据划分文件。"""
+
+    NEAR_DUPLICATE_CORRELATION: Share = 0.6
+    """Two images whose fine structure correlates above this, shifted, mirrored or turned as fits best, count as near
+    duplicates. Different fields of one specimen stay below 0.5; neighbouring slices or the same field reach 0.75.
+    两幅图像的细微结构相关系数（取最佳平移、镜像、旋转）高于此值时视为近似重复；不同视场低于 0.5，相同视场达 0.75。"""
+
+
+class WandbConfig(_File):
+    """Weights & Biases, used when LOGGER = "wandb".
+
+    LOGGER = "wandb" 时使用。
+    """
+
+    WANDB_PROJECT: str = "SRPU"
+    """Project that runs appear under.
+    项目名称。"""
+
+    WANDB_ENTITY: str | None = None
+    """Team or user; None: your default.
+    团队或用户名。"""
+
+    WANDB_MODE: Literal["offline", "online"] = "offline"
+    """"offline" needs no account and no internet; upload later with `wandb sync`.
+    "offline" 不需要账号和网络。"""
+
+    WANDB_TAGS: list[str] = []
+    """Labels to find the run by.
+    标签。"""
+
+
+class TrainConfig(_File):
+    """How a model is trained (`srpu train`).
+
+    训练设置。
+    """
+
+    NUM_EPOCHS: Count = 60
+    """Epochs at most; validation follows each.
+    最大训练轮数。"""
+
+    STEPS_PER_EPOCH: Count | None = None
+    """Batches in an epoch; None: as many crops as cover the labelled area once, at least 50 batches.
+    每轮的批次数；None 表示自动。"""
+
+    BATCH_SIZE: Count = 8
+    """Crops in a batch; halve it when memory runs out.
+    批大小；内存不足时减半。"""
+
+    LEARNING_RATE: Positive = 1e-3
+    """Step size of the optimiser at its highest.
+    最大学习率。"""
+
+    WEIGHT_DECAY: Annotated[float, Field(ge=0)] = 1e-2
+    """Pull of the weights towards zero.
+    权重衰减。"""
+
+    OPTIMIZER: Literal["AdamW", "SGD"] = "AdamW"
+    """How weights are changed.
+    优化器。"""
+
+    LOSS_FUNCTION: Literal["CELoss", "DiceLoss", "DiceCELoss", "FocalLoss"] = "DiceCELoss"
+    """What is made small: cross-entropy, Dice, their sum, or focal loss.
+    损失函数。"""
+
+    CLASS_WEIGHTS: list[Positive] | Literal["balanced"] | None = None
+    """How much each class counts in the loss: None (by its pixels), "balanced" (rare classes count more), or one
+    number per class.
+    各类别的损失权重。"""
+
+    WARMUP_EPOCHS: Annotated[float, Field(ge=0)] = 1.0
+    """Epochs over which the learning rate rises from zero, before it falls along a cosine.
+    学习率预热轮数。"""
+
+    GRADIENT_CLIP: Annotated[float, Field(ge=0)] = 1.0
+    """Longest gradient that is taken; 0: no limit.
+    梯度裁剪；0 表示不裁剪。"""
+
+    EMA_DECAY: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """The model that is judged and kept is a running average of the weights with this decay per step; 0: the
+    weights themselves.
+    权重滑动平均系数；0 表示不使用。"""
+
+    EARLY_STOPPING_PATIENCE: Annotated[int, Field(ge=0)] = 15
+    """Epochs without a better validation Dice after which training stops; 0: never.
+    验证 Dice 多少轮不提高就停止；0 表示不提前停止。"""
+
+    MAX_MINUTES: Positive | None = None
+    """Training ends after this many minutes; the learning rate falls to zero by then.
+    训练最长时间（分钟）。"""
+
+    RUN_NAME: str | None = None
+    """Name of the run's folder beside the time; None: the time alone.
+    运行名称。"""
+
+    @field_validator("RUN_NAME")
+    @classmethod
+    def _can_name_a_folder(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or re.search(r'[\\/:*?"<>|]', value)):
+            raise ValueError('it names a folder, so it cannot be empty or hold any of \\ / : * ? " < > |')
+        return value
+
+
+class InferenceConfig(_File):
+    """How images are segmented (`srpu predict`).
+
+    预测设置。
+    """
+
+    CHECKPOINT_PATH: str | None = None
+    """The model; None: the newest best model in MODEL_SAVE_DIR.
+    模型文件；None 表示最新的最佳模型。"""
+
+    INPUT_DIR: str = "data/inference/input"
+    """Images to segment: a folder or one file.
+    待预测的图像文件夹或文件。"""
+
+    OUTPUT_DIR: str = "data/inference/output"
+    """Where the results go.
+    结果文件夹。"""
+
+    BATCH_SIZE: Count = 1
+    """Tiles that are computed at once; more can be faster on a GPU.
+    同时计算的图块数；使用 GPU 时可适当增大。"""
+
+    FLIP_AVERAGING: bool = False
+    """Average over four mirror images: a little better, four times slower.
+    翻转平均：略好，但慢四倍。"""
+
+    MIN_SPECK_PIXELS: Annotated[int, Field(ge=0)] = 0
+    """Connected regions smaller than this are given to the class around them; 0: keep all.
+    小于该像素数的孤立区域并入周围类别；0 表示不处理。"""
+
+    MIN_HOLE_PIXELS: Annotated[int, Field(ge=0)] = 0
+    """Holes smaller than this inside one class are filled; 0: keep all.
+    小于该像素数的孔洞被填充；0 表示不处理。"""
+
+    MASK_FORMAT: Literal["png", "tiff"] = "png"
+    """File format of predicted masks; stacks are always TIFF.
+    预测掩膜的文件格式。"""
+
+    SAVE_COLORED: bool = True
+    """Also write the mask in colours (RGB).
+    同时保存彩色掩膜。"""
+
+    SAVE_OVERLAY: bool = True
+    """Also write the image with the mask laid over it.
+    同时保存叠加图。"""
+
+    SAVE_PROBABILITIES: bool = False
+    """Also write the probability of each class as a multi-page TIFF.
+    同时保存各类别概率。"""
+
+    SAVE_UNCERTAINTY: bool = False
+    """Also write how unsure the model is, from 0 (black) to 1 (white).
+    同时保存不确定度图。"""
+
+
+class EvaluationConfig(_File):
+    """How a model is judged (`srpu evaluate`).
+
+    评估设置。
+    """
+
+    CHECKPOINT_PATH: str | None = None
+    """The model; None: the newest best model in MODEL_SAVE_DIR.
+    模型文件；None 表示最新的最佳模型。"""
+
+    EVALUATION_SPLIT: Literal["val", "test", "train", "all"] = "val"
+    """Which images to judge on. Decide on "val"; open "test" once, at the end.
+    评估所用的集合；"test" 只在最后使用一次。"""
+
+    PREDICTIONS_DIR: str | None = None
+    """Score the masks in this folder (another tool's, another person's) instead of a model's.
+    评估该文件夹中的掩膜，而不是模型的预测。"""
+
+    EVALUATION_DIR: str = "evaluation_results"
+    """Where reports go.
+    报告文件夹。"""
+
+    BATCH_SIZE: Count = 1
+    """Tiles that are computed at once; more can be faster on a GPU.
+    同时计算的图块数；使用 GPU 时可适当增大。"""
+
+    FLIP_AVERAGING: bool = False
+    """Average over four mirror images.
+    翻转平均。"""
+
+    BOUNDARY_TOLERANCE: Positive = 2.0
+    """Boundary F1 counts a boundary pixel as found if the other mask's boundary lies within this many pixels.
+    边界 F1 的容差（像素）。"""
+
+    FOREGROUND_CLASSES: list[int] = []
+    """Classes judged together against the rest as one more score ("foreground IoU"), e.g. [1, 2]; empty:
+    none.
+    合并为前景一起评估的类别；留空表示不计算。"""
+
+    WORST_CASES: Annotated[int, Field(ge=0)] = 6
+    """How many of the worst images the report shows first.
+    报告中优先展示的最差图像数。"""
+
+
+class Settings(WandbConfig, JsonConfig, DatasetConfig, AugmentationConfig, BaseConfig):
+    """What every verb knows."""
+
+
+class TrainSettings(TrainConfig, Settings):
+    """What training knows."""
+
+    @field_validator("CLASS_WEIGHTS")
+    @classmethod
+    def _one_weight_per_class(cls, value: Any, info: ValidationInfo) -> Any:
+        count = info.data.get("NUM_CLASSES")
+        if isinstance(value, list) and count is not None and len(value) != count:
+            raise ValueError(f"{len(value)} weights for NUM_CLASSES = {count}; give one per class")
+        return value
+
+
+class InferenceSettings(InferenceConfig, Settings):
+    """What prediction knows."""
+
+
+class EvaluationSettings(EvaluationConfig, Settings):
+    """What evaluation knows."""
+
+    @field_validator("FOREGROUND_CLASSES")
+    @classmethod
+    def _classes_exist(cls, value: list[int], info: ValidationInfo) -> list[int]:
+        count = info.data.get("NUM_CLASSES")
+        wrong = [id_ for id_ in value if count is not None and not 0 <= id_ < count]
+        if wrong:
+            raise ValueError(f"there is no class {wrong[0]} (NUM_CLASSES = {count})")
+        return value
+
+
+FILES: dict[str, type[_File]] = {
+    "base.py": BaseConfig,
+    "augmentation_config.py": AugmentationConfig,
+    "dataset_config.py": DatasetConfig,
+    "json_config.py": JsonConfig,
+    "wandb_config.py": WandbConfig,
+    "train/train_config.py": TrainConfig,
+    "inference/inference_config.py": InferenceConfig,
+    "inference/evaluation_config.py": EvaluationConfig,
+}
+"""Each file of ``configs/`` and the class that checks it."""
+
+TASKS: dict[str, tuple[type[Settings], str | None]] = {
+    "index": (Settings, None),
+    "train": (TrainSettings, "train/train_config.py"),
+    "predict": (InferenceSettings, "inference/inference_config.py"),
+    "evaluate": (EvaluationSettings, "inference/evaluation_config.py"),
+}
+"""For each task: what it knows, and its own config file. Verbs that only look at data share those of "index"."""
+
+ALIASES = {"IMAGE_SIZE": "CROP_SIZE"}
+"""Old names that are still read, with a sentence that says so."""
+
+
+def _ids(ids: Any) -> str:
+    return ", ".join(map(str, ids))
