@@ -1,0 +1,1 @@
+"""What is on disk: images, masks, indices, splits, crops."""
