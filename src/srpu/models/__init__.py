@@ -1,0 +1,1 @@
+"""What maps pixels to features, and features to classes."""
