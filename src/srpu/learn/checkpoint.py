@@ -1,0 +1,140 @@
+"""One format for trained models: tensors and plain values only, so that reading one can never run code."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srpu import __version__
+from srpu.data.masks import ClassMap
+from srpu.data.normalisation import Normalisation
+from srpu.errors import CheckpointError, ModelError
+from srpu.files import replacing
+from srpu.models.segmenter import Segmenter, rebuild_segmenter
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and everything that is needed to use it.
+
+    Attributes:
+        model_state_dict: The weights.
+        epoch: How many epochs had ended.
+        val_dice: Mean Dice over the classes on validation, in [0, 1]; NaN without validation.
+        model: How to rebuild the network, see :func:`srpu.models.segmenter.rebuild_segmenter`.
+        classes: What the network's channels mean.
+        normalisation: How images must be normalised.
+        settings: All settings of the run, for the record.
+        trained_on: The pixel hash of each image and its split, to find leaks.
+        novelty: What training images look like to the encoder; None if unknown.
+        version: The SRPU that wrote it.
+    """
+
+    model_state_dict: dict[str, Tensor]
+    epoch: int
+    val_dice: float
+    model: dict[str, Any]
+    classes: ClassMap
+    normalisation: Normalisation
+    settings: dict[str, Any] = field(default_factory=dict)
+    trained_on: dict[str, str] = field(default_factory=dict)
+    novelty: dict[str, Any] | None = None
+    version: str = __version__
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` atomically."""
+    content = {
+        **vars(checkpoint),
+        "classes": checkpoint.classes.state(),
+        "normalisation": checkpoint.normalisation.state(),
+    }
+    save_tensors(path, content)
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, *, expect_classes: int | None = None) -> Checkpoint:
+    """Read a checkpoint that SRPU wrote.
+
+    Args:
+        path: The ``.pth`` file.
+        expect_classes: How many classes the settings name; None: any.
+
+    Raises:
+        CheckpointError: The file is missing, not a checkpoint, holds code, or has another number of classes.
+    """
+    content = load_tensors(path)
+    missing = {"model_state_dict", "model", "classes", "normalisation"} - set(content)
+    if missing:
+        raise CheckpointError(
+            f"{path} is not a model that SRPU trained: it lacks {', '.join(sorted(missing))}; name a best_model.pth."
+        )
+    known = {name: content[name] for name in Checkpoint.__dataclass_fields__ if name in content}
+    known |= {
+        "classes": ClassMap.from_state(content["classes"]),
+        "normalisation": Normalisation.from_state(content["normalisation"]),
+    }
+    checkpoint = Checkpoint(**known)
+    if expect_classes is not None and len(checkpoint.classes) != expect_classes:
+        raise CheckpointError(
+            f"{path} tells {len(checkpoint.classes)} classes apart ({', '.join(checkpoint.classes.names)}), but "
+            f"NUM_CLASSES = {expect_classes}: use another model or change NUM_CLASSES and CLASS_NAMES."
+        )
+    return checkpoint
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of tensors and plain values; anything that could run code is refused.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what follows is refused, and says so
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"There is no model at {path}; train one with `srpu train` or correct CHECKPOINT_PATH."
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} was refused: it is damaged or holds more than weights, which could run a stranger's code; "
+            f"use a file written by `srpu train`."
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as a model ({_first_line(error)}); is the file whole?") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds {type(content).__name__}, not a model; use a file written by `srpu train`."
+        )
+    return content
+
+
+def rebuild_model(checkpoint: Checkpoint) -> Segmenter:
+    """The network with its trained weights, ready to predict.
+
+    Raises:
+        CheckpointError: The weights do not fit the network that the checkpoint describes.
+    """
+    try:
+        model = rebuild_segmenter(checkpoint.model)
+        model.load_state_dict(checkpoint.model_state_dict)
+    except (ModelError, RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"The weights do not fit the network {checkpoint.model}: {_first_line(error)}") from error
+    return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0]
