@@ -1,0 +1,275 @@
+"""The front desk: the verbs of the ``srpu`` command.
+
+A verb imports its task only when it is called, so that ``srpu --help`` is quick. Anything the user can mend is one
+sentence and exit code 2; files that failed or problems that were found are exit code 1; Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from srpu import __version__
+from srpu.errors import SrpuError, WorkspaceError
+from srpu.terminal import speaking
+from srpu.workspace import Workspace
+
+_PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    **_PLAIN,
+)
+config = typer.Typer(help="Write, show and check the config files.", **_PLAIN)
+masks = typer.Typer(help="Mend mask files.", **_PLAIN)
+app.add_typer(config, name="config")
+app.add_typer(masks, name="masks")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change one setting for this run, e.g. NUM_EPOCHS=5 or FLIP.p=0.3."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A further file of settings, stronger than configs/.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--workspace", metavar="DIR", help="The workspace; by default the folder you are in.")
+]
+
+
+def main(*argv: str) -> NoReturn:
+    """Run ``srpu`` with ``argv`` and what was typed after the program's name, and end the process."""
+    try:
+        with speaking():
+            app([*argv, *sys.argv[1:]], prog_name="srpu")
+    except SrpuError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, KeyboardInterrupt) or end.code == 130:
+            typer.echo("Stopped by Ctrl-C.", err=True)
+            sys.exit(130)
+        raise
+    except Exception:  # noqa: BLE001  the last place that can ask for a report
+        traceback.print_exc()
+        typer.echo(
+            "This is a mistake in SRPU; please report it with the lines above and what `srpu doctor` says.", err=True
+        )
+        sys.exit(1)
+    raise AssertionError("typer ends every command by raising")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"srpu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _srpu(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Segment scanning electron micrographs: train on your own masks, judge honestly, predict."""
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or existing folder.")]) -> None:
+    """Make a workspace: config files, folders and a README."""
+    from srpu.tasks import init_task
+
+    init_task.run(folder)
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it.")] = Path("demo")) -> None:
+    """Show all of it on generated images, in a few minutes."""
+    from srpu.tasks import demo_task
+
+    demo_task.run(folder)
+
+
+@app.command()
+def doctor(workspace: Folder = None) -> None:
+    """Tell what this machine can do and what is wrong here."""
+    from srpu.tasks import doctor_task
+
+    doctor_task.run(_workspace(workspace) if workspace else _workspace_if_any())
+
+
+@config.command("write")
+def config_write(
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace your values by the defaults.")] = False,
+    workspace: Folder = None,
+) -> None:
+    """Write the config files that are missing."""
+    from srpu.manual import write_configs
+
+    found = None if workspace else _workspace_if_any()
+    written, kept = write_configs(
+        found.configs if found else (workspace or Path.cwd()) / "configs", overwrite=overwrite
+    )
+    for path in written:
+        typer.echo(f"Written: {path}")
+    for path in kept:
+        typer.echo(f"Kept: {path} (--overwrite replaces it by the defaults)")
+
+
+@config.command("show")
+def config_show(
+    task: Annotated[str, typer.Argument(help="index, train, evaluate or predict.")] = "train",
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Print every setting of a task: its value, where it came from, what it means."""
+    from srpu.config import DEFAULT, entries, load_settings
+
+    file = ""
+    for entry in entries(task, load_settings(task, _workspace(workspace), overrides or (), config)):
+        if entry.file != file:
+            file = entry.file
+            typer.secho(f"\n{file}\n", bold=True)
+        changed = entry.origin != DEFAULT
+        typer.secho(f"{entry.name} = {entry.value}", fg="green" if changed else None, nl=False)
+        typer.echo(f"   ({entry.origin})")
+        for line in entry.manual.splitlines():
+            typer.secho(f"    {line}", dim=True)
+
+
+@config.command("check")
+def config_check(workspace: Folder = None) -> None:
+    """Check all config files; every mistake is listed at once."""
+    from srpu.config import check_configs
+
+    check_configs(_workspace(workspace))
+    typer.echo("All settings are in order.")
+
+
+@app.command()
+def index(
+    mode: Annotated[
+        Literal["generate_all", "all", "dataset", "labeled", "unlabeled"],
+        typer.Option(help="What to index: everything, one data set, or data/labeled or data/raw alone."),
+    ] = "generate_all",
+    name: Annotated[str | None, typer.Option(help="The data set for --mode dataset.")] = None,
+    grow_truth: Annotated[
+        bool, typer.Option("--grow-truth", help="Let validation and test grow; starts a new truth version.")
+    ] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Find images and masks, pair them and decide the split."""
+    from srpu.tasks import index_task
+
+    loaded = _load("index", overrides, config, workspace)
+    index_task.run(*loaded, "all" if mode == "generate_all" else mode, name, grow_truth=grow_truth)
+
+
+@app.command()
+def stats(
+    show_augmentations: Annotated[
+        bool, typer.Option("--show-augmentations", help="Also draw what training makes of the images.")
+    ] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Tell sizes, grey levels and class shares of the images."""
+    from srpu.tasks import stats_task
+
+    stats_task.run(*_load("index", overrides, config, workspace), show_augmentations=show_augmentations)
+
+
+@app.command()
+def check(overrides: Overrides = None, config: ConfigFile = None, workspace: Folder = None) -> None:
+    """Look for bad files, and for images in training and test."""
+    from srpu.tasks import check_task
+
+    if check_task.run(*_load("index", overrides, config, workspace)).problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the last run where it stopped.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Train a model on the labelled images."""
+    from srpu.tasks import train_task
+
+    train_task.run(*_load("train", overrides, config, workspace), resume=resume)
+
+
+@app.command()
+def evaluate(overrides: Overrides = None, config: ConfigFile = None, workspace: Folder = None) -> None:
+    """Judge a model, or masks made by anything; with a report."""
+    from srpu.tasks import evaluate_task
+
+    evaluate_task.run(*_load("evaluate", overrides, config, workspace))
+
+
+@app.command()
+def predict(
+    source: Annotated[Path | None, typer.Argument(help="An image or a folder; by default INPUT_DIR.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is done already.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Segment images with a trained model."""
+    from srpu.tasks import predict_task
+
+    if predict_task.run(*_load("predict", overrides, config, workspace), source, overwrite=overwrite).failed:
+        raise typer.Exit(1)
+
+
+@masks.command("repair")
+def masks_repair(
+    paths: Annotated[list[Path], typer.Argument(help="Mask files.")],
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Write a copy beside each mask in which every pixel has the nearest colour of COLOR_MAPPING."""
+    from srpu.tasks import masks_task
+
+    if masks_task.repair(*_load("index", overrides, config, workspace), paths).failed:
+        raise typer.Exit(1)
+
+
+def _workspace(folder: Path | None) -> Workspace:
+    """The workspace that was named, or the one that the current folder lies in."""
+    found = Workspace.find(folder or Path.cwd())
+    if folder is not None and found.root != folder.resolve():
+        raise WorkspaceError(
+            f"{folder} is no SRPU workspace: it has no configs/base.py; `srpu init {folder}` makes one."
+        )
+    return found
+
+
+def _workspace_if_any() -> Workspace | None:
+    """The workspace that the current folder lies in."""
+    try:
+        return _workspace(None)
+    except WorkspaceError:
+        return None
+
+
+def _load(task: str, overrides: list[str] | None, config: Path | None, folder: Path | None) -> tuple[Any, Workspace]:
+    """The checked settings of ``task``, and the workspace they come from."""
+    from srpu.config import load_settings
+
+    workspace = _workspace(folder)
+    return load_settings(task, workspace, overrides or (), config).settings, workspace

@@ -1,0 +1,215 @@
+"""Judging a model, or anyone's masks, against truth: `srpu evaluate`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from srpu.data.classes import ClassMap, colour
+from srpu.data.index import Record
+from srpu.errors import IndexingError, SettingsError
+from srpu.files import make_folder, open_replacing, write_json, write_text, writing_to
+from srpu.learn import metrics
+from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8bit
+from srpu.progress import track
+from srpu.settings import EvaluationSettings
+from srpu.tasks.contender import Contender, mask_contender, model_contender
+from srpu.tasks.evaluation_report import Evaluation, counted, decimal, spread, write_evaluation
+from srpu.tasks.runs import data_hash, versions
+from srpu.tasks.scores import (
+    ImageScore,
+    Scale,
+    Tally,
+    by_dataset,
+    classes_csv,
+    image_json,
+    images_csv,
+    summarise,
+    summary_json,
+)
+from srpu.tasks.wiring import Opener, class_map, load_records, refuse_leaks
+from srpu.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Ids = UInt8[np.ndarray, "h w"]
+PANEL_WIDTH = 3200
+"""Pixels across a panel's file; the report shows it smaller."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Where the results lie, and the score that models are chosen by."""
+
+    folder: Path
+    report: Path
+    mean_dice: float
+
+
+def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
+    """Score a model, or the masks in PREDICTIONS_DIR, on the images of EVALUATION_SPLIT.
+
+    Raises:
+        IndexingError: There are no images to judge on.
+        CheckpointError: There is no model, or it tells another number of classes apart.
+        LeakError: A validation or test image was trained on.
+        PairingError: PREDICTIONS_DIR lacks a mask or holds two for one image.
+        WorkspaceError: The results cannot be written.
+    """
+    _check_foreground(settings)
+    if settings.PREDICTIONS_DIR:
+        folder = workspace.path(settings.PREDICTIONS_DIR)
+        log.info("Judging the masks in %s.", folder)
+        records = _records(settings, workspace)
+        contender = mask_contender(folder, records, class_map(settings))
+    else:
+        contender = model_contender(settings, workspace)
+        records = _records(settings, workspace)
+        refuse_leaks(contender.trained_on, [record for record in records if record.split != "train"])
+    with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
+        evaluation = _judge(contender, records, Opener(settings, workspace), settings, results)
+        _write_scores(results, evaluation, settings)
+        report = write_evaluation(results / "report.html", evaluation)
+    _say(evaluation, report)
+    return Evaluated(results, report, evaluation.summary.scores["mean_dice"])
+
+
+def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSettings) -> None:
+    """Write scores.json, images.csv, classes.csv and confusion.png."""
+    classes, summary = evaluation.scale.classes, evaluation.summary
+    content = {
+        "schema_version": 1,
+        "split": evaluation.split,
+        **evaluation.facts,
+        "all": summary_json(summary, classes),
+        "datasets": {name: summary_json(part, classes) for name, part in evaluation.datasets.items()},
+        "images": [image_json(image) for image in evaluation.judged],
+        "all_settings": settings.model_dump(mode="json"),
+        "data_hash": data_hash(image.record for image in evaluation.judged),
+        "versions": versions(),
+    }
+    write_json(folder / "scores.json", content)
+    write_text(folder / "images.csv", images_csv(evaluation.judged))
+    write_text(folder / "classes.csv", classes_csv({"all": summary, **evaluation.datasets}, classes))
+    _write_png(folder / "confusion.png", evaluation.confusion)
+
+
+def _check_foreground(settings: EvaluationSettings) -> None:
+    wrong = [id_ for id_ in settings.FOREGROUND_CLASSES if not 0 <= id_ < settings.NUM_CLASSES]
+    if wrong:
+        raise SettingsError(
+            f"FOREGROUND_CLASSES holds {wrong[0]}, but the ids end at {settings.NUM_CLASSES - 1}; correct the list."
+        )
+
+
+def _records(settings: EvaluationSettings, workspace: Workspace) -> list[Record]:
+    """The images to judge on."""
+    split = settings.EVALUATION_SPLIT
+    records = load_records(settings, workspace, None if split == "all" else split)
+    if not records:
+        held = {record.split for record in load_records(settings, workspace)}
+        others = [f'EVALUATION_SPLIT = "{name}"' for name in ("val", "test", "train") if name in held]
+        why = " (under 30 groups none is set aside)" if split == "test" else ""
+        cure = f"use {' or '.join(others)}" if others else "label images and run `srpu index`"
+        raise IndexingError(f'The index holds no images for EVALUATION_SPLIT = "{split}"{why}; {cure}.')
+    log.info("Judged on %s.", counted(split, records))
+    return records
+
+
+@contextmanager
+def _results_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A new folder, claimed before the long work begins; it goes away again if the work fails."""
+    folder = _new_folder(parent, f"{datetime.now():%Y%m%d-%H%M%S}_{_file_name(name)}")
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    make_folder(parent)
+    tries = 0
+    while True:
+        tries += 1
+        folder = parent / (name if tries == 1 else f"{name}-{tries}")
+        with writing_to(folder), suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def _judge(
+    contender: Contender, records: Sequence[Record], opener: Opener, settings: EvaluationSettings, folder: Path
+) -> Evaluation:
+    """Predict, score and draw one image after the other."""
+    scale = Scale(class_map(settings), tuple(settings.FOREGROUND_CLASSES))
+    judged = []
+    for number, record in enumerate(track(records, "judging"), start=1):
+        rows = opener.rows(record)
+        image, truth = opener.image(record)[:rows], opener.mask(record)[:rows]
+        labels, sure = contender.predict(record, image)
+        tally = _tally(truth, labels, sure, len(scale.classes), settings.BOUNDARY_TOLERANCE)
+        if not tally.matrix.any():
+            log.warning("%s: its mask labels no pixel, so there is nothing to judge.", record.id)
+        name = _file_name(record.id.replace(Path(record.image).suffix, ""))
+        path = folder / "panels" / f"{number:03d}_{name[-80:]}.png"
+        _write_png(path, draw_panel(image, truth, labels, scale.classes))
+        judged.append(ImageScore(record, tally, scale.scores(tally), path))
+    facts = contender.facts | {
+        "settings": f"boundary tolerance {settings.BOUNDARY_TOLERANCE:g} px, data bar {settings.DATABAR_ROWS}",
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    }
+    return Evaluation(
+        split=settings.EVALUATION_SPLIT,
+        scale=scale,
+        judged=judged,
+        summary=summarise(judged, scale),
+        datasets=by_dataset(judged, scale),
+        facts=facts,
+        trained_on=contender.trained_on,
+        worst_cases=settings.WORST_CASES,
+    )
+
+
+def draw_panel(image: np.ndarray, truth: Ids, labels: Ids, classes: ClassMap) -> RGB:
+    """Image, truth, prediction and errors side by side, with the classes' colours below."""
+    pictures = [to_8bit(image), colour(truth, classes), colour(labels, classes), error_map(truth, labels, image)]
+    sheet = panel(pictures, ["image", "truth", "prediction", "error"], width=PANEL_WIDTH)
+    return stack([sheet, legend(classes, sheet.shape[1])])
+
+
+def _tally(truth: Ids, labels: Ids, sure: Ids, classes: int, tolerance: float) -> Tally:
+    matrix = metrics.confusion(truth, labels, classes)
+    sure_matrix = matrix if sure is labels else metrics.confusion(truth, sure, classes)
+    return Tally(matrix, sure_matrix, metrics.boundary_hits(truth, labels, classes, tolerance))
+
+
+def _write_png(path: Path, picture: RGB) -> None:
+    with open_replacing(path) as file:
+        file.write(png_bytes(picture))
+
+
+def _file_name(text: str) -> str:
+    """``text`` without what file systems object to; letters of any language stay."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
+
+
+def _say(evaluation: Evaluation, report: Path) -> None:
+    """The result in the terminal."""
+    summary = evaluation.summary
+    for name, label in evaluation.headlines().items():
+        log.info("%s %s (over groups %s).", label, decimal(summary.scores[name]), spread(summary, name))
+    for of in evaluation.scale.classes.names:
+        log.info(
+            "  %s: Dice %s (over groups %s).", of, decimal(summary.scores[f"dice.{of}"]), spread(summary, f"dice.{of}")
+        )
+    log.info("Report: %s", report)

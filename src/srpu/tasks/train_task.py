@@ -1,0 +1,352 @@
+"""Supervised training: `srpu train`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+
+from srpu.data.augment import Augmenter
+from srpu.data.dataset import Batch, CropSampler, LabelledImage, count_pixels
+from srpu.data.index import Record
+from srpu.data.masks import ClassMap
+from srpu.data.normalisation import Normalisation
+from srpu.errors import IndexingError, WorkspaceError
+from srpu.files import locked
+from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, save_checkpoint
+from srpu.learn.device import Precision, choose_device, choose_precision
+from srpu.learn.loop import Course, History, Plan, fit
+from srpu.learn.losses import LOSSES, balanced_weights
+from srpu.learn.novelty import Novelty, pooled_features
+from srpu.learn.optim import build_optimizer
+from srpu.learn.predict import Tiling
+from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Trackers, WandbTracker
+from srpu.models.segmenter import Segmenter, build_segmenter
+from srpu.settings import TrainSettings
+from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.validation import EpochLines, Validation
+from srpu.tasks.wiring import Opener, augmenter, class_map, encoder_weights, load_records, normalisation, refuse_leaks
+from srpu.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+LEAST_STEPS = 50
+"""Steps of an epoch when the labelled area is small, so that patience and epochs mean the same."""
+
+NOVELTY_IMAGES = 200
+"""Training images that the model remembers, to tell whether a new one is unlike them."""
+
+PATHS = ("RAW_DIRS", "LABELED_DIR", "DATASETS_DIR", "CACHE_DIR", "CACHE_LIMIT_GB", "DEVICE")
+"""Settings that may differ when a run is continued: they do not change a number."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: the run's folder, the promoted model, and how training went."""
+
+    folder: Path
+    model: Path
+    history: History
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from and judged on.
+
+    Attributes:
+        records: Training, validation and test images, as the index knows them.
+        training: The images that crops are drawn from.
+        validation: The images that the best epoch is chosen on.
+        classes: What the masks' ids mean.
+        normalisation: How every image is normalised.
+    """
+
+    records: list[Record]
+    training: list[LabelledImage]
+    validation: list[LabelledImage]
+    classes: ClassMap
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what was asked for, what it learns from, where it writes and what computes it."""
+
+    settings: TrainSettings
+    workspace: Workspace
+    material: Material
+    run: Run
+    accelerator: Accelerator
+    precision: Precision
+
+    @property
+    def tiling(self) -> Tiling:
+        """How validation images are cut."""
+        return Tiling(self.settings.TILE_SIZE, self.settings.TILE_OVERLAP)
+
+
+def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) -> Trained:
+    """Train a model on the index's training images, choosing the best epoch on its validation images.
+
+    Raises:
+        IndexingError: Nothing to train on.
+        LeakError: A validation or test image is also a training image.
+        WorkspaceError: Another training holds the folder, or there is no run to continue.
+    """
+    name = f"train_{settings.ENCODER_NAME}_{settings.DECODER_NAME}".replace("/", "-")
+    task_folder = workspace.path(settings.MODEL_SAVE_DIR) / name
+    device = choose_device(settings.DEVICE)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    old = unfinished_run(task_folder) if resume else None
+    if old is not None:
+        settings = _as_begun(old, settings)
+    precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    if not accelerator.is_main_process:
+        logging.getLogger("srpu").setLevel(logging.ERROR)
+    lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
+    with lock:
+        material = _material(settings, workspace)
+        run = old or _begin(task_folder, settings, material, accelerator, precision)
+        if run.manifest["data_hash"] != data_hash(material.records):
+            raise WorkspaceError(
+                f"The labelled images have changed since {run.folder} began; start a new run without --resume."
+            )
+        return _train(Job(settings, workspace, material, run, accelerator, precision), resume=resume)
+
+
+def _material(settings: TrainSettings, workspace: Workspace) -> Material:
+    records = load_records(settings, workspace)
+    training = [record for record in records if record.split == "train"]
+    judged = [record for record in records if record.split in ("val", "test")]
+    if not training:
+        raise IndexingError(
+            f"{workspace.path(settings.MASTER_LABELED_JSON)} holds no training image: put masks into "
+            f"{workspace.path(settings.LABELED_DIR)} and run `srpu index`."
+        )
+    refuse_leaks({record.sha256: "train" for record in training}, judged)
+    opener = Opener(settings, workspace)
+    images = [opener.labelled(record) for record in training]
+    validation = [opener.labelled(record) for record in judged if record.split == "val"]
+    if not validation:
+        log.warning("There is no validation image: the last epoch is kept, and nothing tells how good it is.")
+    return Material(training + judged, images, validation, class_map(settings), normalisation(settings, images))
+
+
+def _begin(
+    task_folder: Path, settings: TrainSettings, material: Material, accelerator: Accelerator, precision: Precision
+) -> Run:
+    """A new run, the same in every process."""
+    shared: list[Run | None] = [None]
+    if accelerator.is_main_process:
+        shared[0] = start_run(
+            task_folder,
+            settings.RUN_NAME,
+            task="train",
+            settings=settings.model_dump(mode="json"),
+            data_hash=data_hash(material.records),
+            seed=settings.SEED,
+            device=str(accelerator.device),
+            processes=accelerator.num_processes,
+            precision=precision,
+        )
+    if accelerator.num_processes > 1:
+        broadcast_object_list(shared)
+    assert shared[0] is not None  # noqa: S101 - the first process always makes one
+    return shared[0]
+
+
+def _as_begun(old: Run, now: TrainSettings) -> TrainSettings:
+    """The settings that the run began with; those that have changed since are named and left aside."""
+    current = now.model_dump(mode="json")
+    begun = old.manifest["settings"] | {name: current[name] for name in PATHS}
+    changed = sorted(name for name in begun if begun[name] != current.get(name))
+    if changed:
+        log.warning(
+            "The run is continued as it began; these settings have changed since and are not taken: %s.",
+            ", ".join(changed),
+        )
+    return TrainSettings(**begun)
+
+
+def _train(job: Job, *, resume: bool) -> Trained:
+    settings, material, accelerator = job.settings, job.material, job.accelerator
+    torch.manual_seed(settings.SEED)
+    model = build_segmenter(
+        settings.ENCODER_NAME,
+        settings.DECODER_NAME,
+        settings.NUM_CLASSES,
+        encoder_weights=encoder_weights(settings, job.workspace),
+    ).to(memory_format=torch.channels_last)
+    vary = augmenter(settings)
+    sampler = CropSampler(
+        material.training,
+        crop=vary.crop,
+        window=vary.source_size,
+        normalisation=material.normalisation,
+        weights=settings.DATASET_WEIGHTS,
+        seed=settings.SEED,
+    )
+    plan = _plan(settings, sampler.crops_per_pass, accelerator.num_processes)
+    validation = Validation(
+        material.validation, material.classes, material.normalisation, job.tiling, accelerator.device, job.precision
+    )
+    make = _checkpoints(model, job)
+    course = Course(
+        batches=lambda start: sampler.batches(
+            settings.BATCH_SIZE, start=start, rank=accelerator.process_index, ranks=accelerator.num_processes
+        ),
+        step=_step(job, vary),
+        judge=validation if material.validation else None,
+        keep=lambda averaged, epoch, score: save_checkpoint(job.run.best_path, make(averaged, epoch, score)),
+    )
+    _announce(model, job, plan)
+    optimizer = build_optimizer(model, settings.OPTIMIZER, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
+    tracker = _tracker(job, validation) if accelerator.is_main_process else Trackers()
+    try:
+        averaged, history = fit(
+            model,
+            optimizer,
+            course,
+            plan,
+            accelerator=accelerator,
+            state_path=job.run.state_path,
+            tracker=tracker,
+            resume=resume,
+        )
+    finally:
+        tracker.close()
+    promoted = job.run.folder.parent / "best_model.pth"
+    if accelerator.is_main_process:
+        save_checkpoint(job.run.last_path, make(averaged, history.epoch, history.rows[-1].get("score", math.nan)))
+        _promote(job, history, promoted)
+    accelerator.wait_for_everyone()
+    return Trained(job.run.folder, promoted, history)
+
+
+def _plan(settings: TrainSettings, crops_per_pass: int, processes: int) -> Plan:
+    crops_per_step = settings.BATCH_SIZE * processes
+    return Plan(
+        epochs=settings.NUM_EPOCHS,
+        steps_per_epoch=settings.STEPS_PER_EPOCH or max(LEAST_STEPS, math.ceil(crops_per_pass / crops_per_step)),
+        images_per_step=crops_per_step,
+        warmup_epochs=min(settings.WARMUP_EPOCHS, settings.NUM_EPOCHS / 2),
+        patience=settings.EARLY_STOPPING_PATIENCE,
+        max_minutes=settings.MAX_MINUTES,
+        gradient_clip=settings.GRADIENT_CLIP,
+        ema_decay=settings.EMA_DECAY,
+        seed=settings.SEED,
+    )
+
+
+def _announce(model: Segmenter, job: Job, plan: Plan) -> None:
+    log.info(
+        "Training %s + %s (%.1f million weights) on %d images, judged on %d, on %s in %s%s.",
+        model.spec["encoder"],
+        model.spec["decoder"],
+        sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        len(job.material.training),
+        len(job.material.validation),
+        job.accelerator.device,
+        job.precision,
+        f" by {job.accelerator.num_processes} processes" if job.accelerator.num_processes > 1 else "",
+    )
+    log.info("%d epochs of %d steps at most. Run folder: %s", plan.epochs, plan.steps_per_epoch, job.run.folder)
+
+
+def _step(job: Job, vary: Augmenter) -> Callable[[nn.Module, Batch], Tensor]:
+    """From a batch of windows to the loss of the varied crops."""
+    settings, device = job.settings, job.accelerator.device
+    loss, weights = LOSSES[settings.LOSS_FUNCTION], None
+    counts = count_pixels(job.material.training, settings.NUM_CLASSES)
+    absent = [name for name, count in zip(job.material.classes.names, counts, strict=True) if count == 0]
+    if absent:
+        log.warning(
+            "No training mask shows %s: the model cannot learn it. Label some, or lower NUM_CLASSES.", ", ".join(absent)
+        )
+    if settings.CLASS_WEIGHTS == "balanced":
+        weights = balanced_weights(torch.from_numpy(counts)).to(device)
+    elif settings.CLASS_WEIGHTS is not None:
+        weights = torch.tensor(settings.CLASS_WEIGHTS, dtype=torch.float32, device=device)
+
+    def step(model: nn.Module, batch: Batch) -> Tensor:
+        batch = batch.to(device)
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        images, ids = vary(batch.images, batch.masks, generator)
+        return loss(model(images.contiguous(memory_format=torch.channels_last)), ids, weights)
+
+    return step
+
+
+def _tracker(job: Job, validation: Validation) -> Tracker:
+    """Where the numbers go: the terminal, a plain file, and what LOGGER names."""
+    settings, run = job.settings, job.run
+    name = f"{run.folder.parent.name}_{run.folder.name}"
+    trackers: list[Tracker] = [
+        EpochLines(settings.NUM_EPOCHS, job.material.classes),
+        LinesTracker(run.folder / "metrics.jsonl"),
+    ]
+    if settings.LOGGER == "tensorboard":
+        trackers.append(TensorBoardTracker(job.workspace.path("tensorboard") / name))
+    elif settings.LOGGER == "wandb":
+        options = {
+            "project": settings.WANDB_PROJECT,
+            "entity": settings.WANDB_ENTITY,
+            "mode": settings.WANDB_MODE,
+            "tags": settings.WANDB_TAGS,
+            "config": settings.model_dump(mode="json"),
+        }
+        trackers.append(WandbTracker(job.workspace.path("wandb"), name, options))
+    return Trackers(*trackers, pictures=lambda: {"validation": validation.picture})
+
+
+def _checkpoints(model: Segmenter, job: Job) -> Callable[[nn.Module, int, float], Checkpoint]:
+    """Makes checkpoints of the averaged weights."""
+    fixed: dict[str, Any] = {
+        "model": model.spec,
+        "classes": job.material.classes,
+        "normalisation": job.material.normalisation,
+        "settings": job.settings.model_dump(mode="json"),
+        "trained_on": {record.sha256: str(record.split) for record in job.material.records},
+    }
+
+    def make(averaged: nn.Module, epoch: int, score: float) -> Checkpoint:
+        weights = {name: tensor.detach().cpu() for name, tensor in averaged.state_dict().items()}
+        return Checkpoint(weights, epoch, float(score), **fixed)
+
+    return make
+
+
+def _promote(job: Job, history: History, promoted: Path) -> None:
+    """Let the best model remember what it was trained on, and make it the one that other verbs take."""
+    best = load_checkpoint(job.run.best_path)
+    model = rebuild_model(best).to(job.accelerator.device)
+    device, precision = job.accelerator.device, job.precision
+    features = []
+    for image in job.material.training[:NOVELTY_IMAGES]:
+        levels = image.open_image()
+        shift_scale = job.material.normalisation.shift_scale(levels)
+        features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))
+    best = replace(best, novelty=Novelty.fit(np.stack(features)).state())
+    save_checkpoint(job.run.best_path, best)
+    save_checkpoint(promoted, best)
+    row = history.rows[history.best_epoch - 1]
+    job.run.finish(
+        best_epoch=history.best_epoch,
+        epochs=history.epoch,
+        minutes=round(history.minutes, 2),
+        scores={name: value if math.isfinite(value) else None for name, value in row.items()},
+    )
+    log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)
+    log.info("Model: %s", promoted)

@@ -1,0 +1,207 @@
+"""From settings and an index to the plain arguments that the rooms below take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srpu.data.cache import Cache
+from srpu.data.images import databar_rows, pixel_hash, read_image
+from srpu.data.index import Record, read_manifest
+from srpu.data.masks import ClassMap, fit_mask, read_mask
+from srpu.data.normalisation import Normalisation
+from srpu.errors import CheckpointError, IndexingError, LeakError
+from srpu.settings import BaseConfig, EvaluationSettings, InferenceSettings, Ranged, Settings, Switch
+from srpu.workspace import Workspace
+
+if TYPE_CHECKING:  # these import torch, which verbs that only look at data do not need
+    from srpu.data.augment import Augmenter, Variation
+    from srpu.data.dataset import LabelledImage
+    from srpu.learn.predict import Tiling
+
+
+def class_map(settings: BaseConfig) -> ClassMap:
+    """What the settings say about classes."""
+    ids = range(settings.NUM_CLASSES)
+    return ClassMap(
+        names=tuple(settings.CLASS_NAMES[id_] for id_ in ids),
+        colors=tuple(settings.COLOR_MAPPING[id_] for id_ in ids),
+        ignore_color=settings.IGNORE_COLOR,
+        ignore_index=settings.IGNORE_INDEX,
+        mask_values=settings.MASK_VALUES,
+    )
+
+
+def tiling(settings: InferenceSettings | EvaluationSettings) -> Tiling:
+    """How images are cut for prediction."""
+    from srpu.learn.predict import Tiling
+
+    return Tiling(settings.TILE_SIZE, settings.TILE_OVERLAP, settings.BATCH_SIZE, settings.FLIP_AVERAGING)
+
+
+def normalisation(settings: BaseConfig, training: Sequence[LabelledImage]) -> Normalisation:
+    """The named way to normalise; "dataset" measures the training images."""
+    if settings.NORMALIZATION == "dataset":
+        from srpu.data.dataset import mean_and_deviation
+
+        return Normalisation("dataset", mean_and_deviation(training))
+    return Normalisation(settings.NORMALIZATION, settings.NORMALIZATION_WINDOW)
+
+
+def encoder_weights(settings: BaseConfig, workspace: Workspace) -> str | None:
+    """ENCODER_WEIGHTS, where a file of that name in the workspace is the file."""
+    name = settings.ENCODER_WEIGHTS
+    return str(workspace.path(name)) if name and workspace.path(name).is_file() else name
+
+
+def augmenter(settings: Settings) -> Augmenter:
+    """The variations that the settings switch on."""
+    from srpu.data.augment import OFF, Augmenter, Variation
+
+    def variation(switch: Switch) -> Variation:
+        if not switch.enabled:
+            return OFF
+        return Variation(switch.p, *(switch.range if isinstance(switch, Ranged) else ()))
+
+    return Augmenter(
+        crop=settings.CROP_SIZE,
+        flip=variation(settings.FLIP),
+        rotate_90=variation(settings.ROTATE_90),
+        rotate=variation(settings.ROTATE),
+        scale=variation(settings.SCALE),
+        gain=variation(settings.GAIN),
+        offset=variation(settings.OFFSET),
+        gamma=variation(settings.GAMMA),
+        blur=variation(settings.BLUR),
+        noise=variation(settings.NOISE),
+    )
+
+
+def load_records(settings: Settings, workspace: Workspace, split: str | None = None) -> list[Record]:
+    """The labelled images of ``split`` ("train", "val", "test"; None: all), of the data sets in DATASETS.
+
+    Raises:
+        IndexingError: There is no index, or DATASETS names one that it does not hold.
+    """
+    path = workspace.path(settings.MASTER_LABELED_JSON)
+    records = read_manifest(path)
+    if settings.DATASETS is not None:
+        known = {record.dataset for record in records}
+        unknown = set(settings.DATASETS) - known
+        if unknown:
+            raise IndexingError(
+                f"DATASETS names {', '.join(sorted(unknown))}, which {path} does not hold; "
+                f"it holds {', '.join(sorted(known))}."
+            )
+        records = [record for record in records if record.dataset in settings.DATASETS]
+    return [record for record in records if split is None or record.split == split]
+
+
+def refuse_leaks(trained: dict[str, str], judged: Sequence[Record]) -> None:
+    """Stop when an image that is judged on was trained on.
+
+    Raises:
+        LeakError: Names the images.
+    """
+    leaked = [record.id for record in judged if trained.get(record.sha256) == "train"]
+    if leaked:
+        raise LeakError(
+            f"{len(leaked)} images to judge on were trained on ({', '.join(leaked[:5])}"
+            f"{', …' if len(leaked) > 5 else ''}): the score would be worthless. Train anew with the present split, "
+            f"or remove the copies; `srpu check` shows them."
+        )
+
+
+class Opener:
+    """Opens the images and masks of an index through the cache."""
+
+    def __init__(self, settings: BaseConfig, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._classes = class_map(settings)
+        self._databar = settings.DATABAR_ROWS
+        self._cache = Cache(workspace.path(settings.CACHE_DIR) / "pixels", int(settings.CACHE_LIMIT_GB * 1e9))
+        self._rows: dict[str, int] = {}
+
+    def labelled(self, record: Record) -> LabelledImage:
+        """The record as training and validation take it, without its data bar."""
+        from srpu.data.dataset import LabelledImage
+
+        rows = self.rows(record)
+        return LabelledImage(
+            record.id,
+            record.dataset,
+            rows,
+            record.width,
+            open_image=lambda: self.image(record)[:rows],
+            open_mask=lambda: self.mask(record)[:rows],
+        )
+
+    def rows(self, record: Record) -> int:
+        """Rows of the image above its data bar."""
+        if record.sha256 not in self._rows:
+            bar = self._databar
+            bar = databar_rows(self.image(record), bar) if bar == "auto" else bar
+            self._rows[record.sha256] = max(record.height - bar, 1)
+        return self._rows[record.sha256]
+
+    def image(self, record: Record) -> np.ndarray:
+        """All grey levels (h, w) of the record's image.
+
+        Raises:
+            ImageError: The file cannot be read.
+            IndexingError: The file is another than the index remembers.
+        """
+
+        def decode() -> np.ndarray:
+            path = self._workspace.path(record.image)
+            image = read_image(path, record.page)
+            if pixel_hash(image) != record.sha256:
+                raise IndexingError(f"{path} has changed since it was indexed; run `srpu index` again.")
+            return image
+
+        return self._cache.get(record.sha256, decode)
+
+    def mask(self, record: Record) -> np.ndarray:
+        """The class ids (h, w) of the record's mask, 255 under the data bar where the mask ends above it.
+
+        Raises:
+            MaskError: The mask cannot be read or does not fit the image.
+        """
+        if record.mask is None:
+            raise IndexingError(f"{record.id} has no mask; label it and run `srpu index` again.")
+        path = self._workspace.path(record.mask)
+        shape, bar = (record.height, record.width), record.height - self.rows(record)
+
+        def decode() -> np.ndarray:
+            return fit_mask(read_mask(path, self._classes, record.mask_page).ids, shape, bar, path)
+
+        return self._cache.get(_mask_key(path, record.mask_page, shape, bar, self._classes), decode)
+
+
+def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspace: Workspace) -> Path:
+    """CHECKPOINT_PATH, or the newest best model below MODEL_SAVE_DIR.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if settings.CHECKPOINT_PATH:
+        return workspace.path(settings.CHECKPOINT_PATH)
+    folder = workspace.path(settings.MODEL_SAVE_DIR)
+    best = sorted(folder.glob("*/best_model.pth"), key=lambda path: path.stat().st_mtime)
+    if not best:
+        raise CheckpointError(f"There is no trained model in {folder}; run `srpu train` first or set CHECKPOINT_PATH.")
+    return best[-1]
+
+
+def _mask_key(path: Path, page: int | None, shape: tuple[int, int], bar: int, classes: ClassMap) -> str:
+    """Another file, time stamp, size or reading makes another key, so a corrected mask is decoded anew."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise IndexingError(f"The mask {path} is gone; run `srpu index` again.") from error
+    facts = (str(path), stat.st_size, stat.st_mtime_ns, page, shape, bar, sorted(classes.state().items()))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
