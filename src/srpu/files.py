@@ -17,6 +17,7 @@ from srpu.errors import WorkspaceError
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file is larger than that disk allows (FAT32 ends at 4 GB); choose another folder",
     errno.EACCES: "you may not write there; choose another folder or change its permissions",
     errno.EPERM: "you may not write there; choose another folder or change its permissions",
     errno.EROFS: "that disk is read-only; choose another folder",

@@ -239,5 +239,5 @@ def test_ctrl_c_ends_with_one_sentence(workspace: Workspace) -> None:
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert "Traceback" not in error

@@ -15,7 +15,7 @@ from srpu import __version__
 from srpu.data.masks import ClassMap
 from srpu.data.normalisation import Normalisation
 from srpu.errors import CheckpointError, ModelError
-from srpu.files import replacing
+from srpu.files import open_replacing
 from srpu.models.segmenter import Segmenter, rebuild_segmenter
 
 
@@ -60,8 +60,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values atomically."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    with open_replacing(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # Closing the half-written archive fails too, and hides what broke it off: Ctrl-C, a full disk.
+            raise error.__context__ or error from None
 
 
 def load_checkpoint(path: Path, *, expect_classes: int | None = None) -> Checkpoint:
