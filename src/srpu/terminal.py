@@ -60,11 +60,14 @@ def plain_lines(
     every: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """Yield ``items`` and log a line for each further tenth of them, but never two within ``every`` seconds."""
+    """Yield ``items`` and log a line for each further tenth of them.
+
+    There are never two lines within ``every`` seconds, and none within the last tenth: the end speaks for itself.
+    """
     last, shown = clock(), 0
     for done, item in enumerate(items, start=1):
         yield item
-        if total and (done - shown) * 10 >= total and done < total and clock() - last >= every:
+        if total and min(done - shown, total - done) * 10 >= total and clock() - last >= every:
             last, shown = clock(), done
             _log.info("%s: %d of %d", doing, done, total)
 

@@ -80,7 +80,7 @@ def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Conte
     facts = {
         "model": workspace.name(path),
         "network": f"{network}, trained for {checkpoint.epoch} epochs, validation Dice {checkpoint.val_dice:.3f}",
-        "prediction": f"tiles of {tiles.size} px, overlap {tiles.overlap:.0%}, flip averaging "
+        "prediction": f"tiles of {tiles.size} px, overlap {tiles.overlap:.1%}, flip averaging "
         f"{'on' if tiles.flips else 'off'}, {precision} on {device}",
     }
     return Contender(network, facts, predict, checkpoint.trained_on)
