@@ -44,8 +44,8 @@ GAIN = {
     "range": [0.7, 1.3],
 }
 
-# Add to the brightness, in units of the image's standard deviation.
-# 亮度偏移（以图像标准差为单位）。
+# Add to the brightness, in units of the crop's standard deviation.
+# 亮度偏移（以裁剪块的标准差为单位）。
 OFFSET = {
     "enabled": True,
     "p": 0.5,
@@ -68,8 +68,8 @@ BLUR = {
     "range": [0.3, 1.5],
 }
 
-# Add noise of this many standard deviations of the image.
-# 噪声（以图像标准差为单位）。
+# Add noise of this many standard deviations of the crop.
+# 噪声（以裁剪块的标准差为单位）。
 NOISE = {
     "enabled": True,
     "p": 0.3,

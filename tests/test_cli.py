@@ -178,10 +178,18 @@ def test_flags_reach_the_tasks(run: Run, stub: Stub, workspace: Path, tmp_path: 
 def test_index_as_the_old_script_took_it(
     run: Run, stub: Stub, workspace: Path, typed: list[str], asked: tuple[str, str | None]
 ) -> None:
-    calls = stub("index_task")
+    calls = stub("index_task", SimpleNamespace(truth_grew=False))
     assert run(*typed, verb=("index",))[0] == 0
     assert calls[0][0][2:] == asked
     assert calls[0][1] == {"grow_truth": False}
+
+
+@pytest.mark.parametrize("grew", [False, True])
+def test_the_model_is_scored_again_when_the_truth_grew(run: Run, stub: Stub, workspace: Path, grew: bool) -> None:
+    stub("index_task", SimpleNamespace(truth_grew=grew))
+    scored = stub("evaluate_task", function="rescore")
+    assert run("--grow-truth", verb=("index",))[0] == 0
+    assert len(scored) == grew
 
 
 @pytest.mark.parametrize("task", TASKS)

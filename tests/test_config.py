@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from srpu import config
 from srpu.config import check_configs, entries, load_settings
 from srpu.errors import SettingsError
 from srpu.manual import write_configs
@@ -258,3 +259,43 @@ def test_writing_keeps_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "base.py").read_text(encoding="utf-8") == "SEED = 7\n"
     write_configs(tmp_path, overwrite=True)
     assert "SEED = 42" in (tmp_path / "base.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", sorted(config._WORDING))
+def test_every_wording_can_be_told(kind: str) -> None:
+    context = {
+        "gt": 0,
+        "ge": 0,
+        "lt": 1,
+        "le": 1,
+        "multiple_of": 2,
+        "expected": "x",
+        "actual_length": 1,
+        "max_length": 2,
+    }
+    told = config._wish({"type": kind, "ctx": context})
+    assert told
+    assert "{{" not in told
+
+
+def test_a_list_where_a_dictionary_is_needed(workspace: Workspace) -> None:
+    (told,) = mistakes(workspace, 'CLASS_NAMES=["a", "b", "c"]')
+    assert told == '--set: CLASS_NAMES = ["a", "b", "c"]: must be a dictionary, e.g. {0: ...}'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("SEED = 1\nreturn 3\n", "line 2: 'return' outside function"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit"),
+    ],
+)
+def test_a_file_that_ends_itself_is_named(workspace: Workspace, text: str, reason: str) -> None:
+    write(workspace, "base.py", text)
+    (told,) = mistakes(workspace)
+    assert told.startswith(f"configs/base.py, {reason}")
+
+
+def test_masks_of_16_bits_have_levels_beyond_255(workspace: Workspace) -> None:
+    loaded = load_settings("index", workspace, ["MASK_VALUES={0: 0, 32768: 1, 65535: 2}"])
+    assert loaded.settings.MASK_VALUES[65535] == 2

@@ -77,3 +77,16 @@ def test_a_second_process_is_refused_and_a_dead_one_frees_the_lock(tmp_path: Pat
         other.kill()
     with locked(path, "A training"):
         pass
+
+
+def test_a_folder_that_knows_no_locks_is_said_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks in another way")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / ".lock", "A training"):
+        assert "cannot be locked (No locks available)" in caplog.text

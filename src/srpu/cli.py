@@ -172,7 +172,11 @@ def index(
     from srpu.tasks import index_task
 
     loaded = _load("index", overrides, config, workspace)
-    index_task.run(*loaded, "all" if mode == "generate_all" else mode, name, grow_truth=grow_truth)
+    indexed = index_task.run(*loaded, "all" if mode == "generate_all" else mode, name, grow_truth=grow_truth)
+    if indexed.truth_grew:
+        from srpu.tasks import evaluate_task
+
+        evaluate_task.rescore(*_load("evaluate", None, config, workspace))
 
 
 @app.command()

@@ -30,7 +30,7 @@ DEFAULT = "default"
 _WORDING = {
     "bool_parsing": "must be True or False",
     "bool_type": "must be True or False",
-    "dict_type": "must be a dictionary, e.g. {0: ...}",
+    "dict_type": "must be a dictionary, e.g. {{0: ...}}",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "finite_number": "must be a finite number",

@@ -37,9 +37,11 @@ def read_constants(path: Path, configs: Path) -> dict[str, Any]:
         exec(compile(tree, str(path), "exec"), namespace)  # noqa: S102  a config file is the user's own program
     except SettingsError:
         raise
-    except Exception as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        raise SettingsError(f"{path}, line {lines[-1]}: {type(error).__name__}: {error}") from error
+        line = lines[-1] if lines else getattr(error, "lineno", 1)  # `return` outside a function has no frame
+        reason = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
+        raise SettingsError(f"{path}, line {line}: {reason}") from error
     assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return {
         name: value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from srpu.errors import WorkspaceError
+
+log = logging.getLogger(__name__)
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -137,6 +142,14 @@ def _umask() -> int:
     return mask
 
 
+def _cannot_lock(error: OSError) -> bool:
+    """False if another process holds the lock; some network folders have no locks at all, which must not stop work."""
+    if error.errno not in _NO_LOCKS:
+        return False
+    log.warning("This folder cannot be locked (%s): take care that only one srpu command writes to it.", error.strerror)
+    return True
+
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -144,8 +157,8 @@ if sys.platform == "win32":
         try:
             file.seek(0)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
+        except OSError as error:
+            return _cannot_lock(error)
         return True
 
 else:
@@ -154,6 +167,6 @@ else:
     def _try_lock(file: IO[bytes]) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+        except OSError as error:
+            return _cannot_lock(error)
         return True

@@ -79,7 +79,7 @@ class BaseConfig(_File):
     """The colour that means "not labelled" in coloured masks.
     彩色掩膜中表示"未标注"的颜色。"""
 
-    MASK_VALUES: dict[Level, Level] = {}
+    MASK_VALUES: dict[Annotated[int, Field(ge=0, le=65535)], Level] = {}
     """For masks of grey levels: which level is which class, e.g. {0: 0, 127: 1, 255: 2}.
     Empty: the levels are class ids.
     灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；留空表示灰度值就是类别编号。"""
@@ -248,8 +248,8 @@ class AugmentationConfig(_File):
     对比度（探测器增益）。"""
 
     OFFSET: Ranged = Ranged(p=0.5, range=(-0.4, 0.4))
-    """Add to the brightness, in units of the image's standard deviation.
-    亮度偏移（以图像标准差为单位）。"""
+    """Add to the brightness, in units of the crop's standard deviation.
+    亮度偏移（以裁剪块的标准差为单位）。"""
 
     GAMMA: Ranged = Ranged(p=0.5, range=(0.7, 1.4))
     """Bend the tone curve by this exponent.
@@ -260,8 +260,8 @@ class AugmentationConfig(_File):
     高斯模糊（像素）。"""
 
     NOISE: Ranged = Ranged(p=0.3, range=(0.0, 0.2))
-    """Add noise of this many standard deviations of the image.
-    噪声（以图像标准差为单位）。"""
+    """Add noise of this many standard deviations of the crop.
+    噪声（以裁剪块的标准差为单位）。"""
 
     @field_validator("SCALE", "GAIN", "GAMMA")
     @classmethod

@@ -1,12 +1,15 @@
 """Decoded pictures on disk."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from srpu.data.cache import OPEN_AT_ONCE, Cache
+from srpu.errors import WorkspaceError
 
 
 def _never() -> np.ndarray:
@@ -53,3 +56,21 @@ def test_open_files_stay_within_bounds(tmp_path: Path) -> None:
     for number in range(OPEN_AT_ONCE + 20):
         cache.get(str(number), lambda: np.zeros((2, 2), dtype=np.uint8))
     assert len(cache._maps) == OPEN_AT_ONCE
+
+
+def test_what_another_process_is_writing_may_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone.npy").symlink_to(tmp_path / "nothing")
+    np.testing.assert_array_equal(Cache(tmp_path, 10**6).get("a", lambda: np.ones((2, 2))), np.ones((2, 2)))
+
+
+def test_a_file_that_another_process_wrote_first_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a file that is open elsewhere cannot be replaced."""
+
+    @contextmanager
+    def refuse(path: Path) -> Iterator[Path]:
+        np.save(path, np.full((2, 2), 7))
+        raise WorkspaceError("in use")
+        yield path
+
+    monkeypatch.setattr("srpu.data.cache.replacing", refuse)
+    assert int(Cache(tmp_path, 10**6).get("a", lambda: np.zeros((2, 2)))[0, 0]) == 7

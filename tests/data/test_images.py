@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -398,3 +399,19 @@ def test_the_hash_is_of_levels_not_of_memory() -> None:
     assert pixel_hash(image) == pixel_hash(image.astype(">u2")) == pixel_hash(np.asfortranarray(image))
     assert pixel_hash(image) != pixel_hash(image.astype(np.float32))
     assert pixel_hash(image) != pixel_hash(image[::-1])
+
+
+def test_a_header_that_promises_far_too_much_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (2_000_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="2000000 × 2000000 pixels, for which the file is too short"):
+        read_image(path)
+
+
+def test_an_empty_image_packs_well(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4000, 4000), np.uint8)).convert("1").save(tmp_path / "black.png", optimize=True)
+    assert not read_image(tmp_path / "black.png").any()

@@ -222,18 +222,18 @@ def test_a_mask_cannot_share_the_image_of_another(find: Find, tmp_path: Path) ->
         find()
 
 
-def test_an_image_in_raw_and_labeled_is_one_sample(find: Find, tmp_path: Path) -> None:
+def test_an_image_in_labeled_is_nearer_to_its_mask_than_one_in_raw(find: Find, tmp_path: Path) -> None:
     image(tmp_path / "raw/b1/a.tif")
     image(tmp_path / "labeled/a.tif")
     mask(tmp_path / "labeled/a_mask.png")
-    assert found(find(), tmp_path) == {"a.tif": ("labeled", "labeled/a_mask.png")}
+    assert found(find(), tmp_path) == {"a.tif": ("labeled", "labeled/a_mask.png"), "b1/a.tif": ("raw", None)}
 
 
 def test_a_copy_without_a_mask_is_no_mask(find: Find, tmp_path: Path) -> None:
     image(tmp_path / "raw/a.tif")
     (tmp_path / "labeled").mkdir()
     shutil.copy(tmp_path / "raw/a.tif", tmp_path / "labeled/a.tif")
-    assert found(find(), tmp_path) == {"a.tif": ("labeled", None)}
+    assert [(pair.dataset, pair.mask) for pair in find().pairs] == [("labeled", None), ("raw", None)]
 
 
 def test_a_mask_may_be_the_very_same_file_as_its_image(find: Find, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -111,12 +110,3 @@ def test_ids_that_are_no_class_never_read_back_as_one(tmp_path: Path) -> None:
     write_mask(tmp_path / "m.png", ids, CLASSES)
     with pytest.raises(MaskError, match=r"m\.png .* 9 \(7 pixels\)"):
         read_mask(tmp_path / "m.png", CLASSES)
-
-
-@given(class_maps())
-@quick
-def test_class_map_survives_json(arguments: dict[str, object]) -> None:
-    classes = ClassMap(**arguments)
-    assert ClassMap.from_state(json.loads(json.dumps(classes.state()))) == classes
-    levels = ClassMap(CLASSES.names, CLASSES.colors, mask_values={0: 0, 127: 1, 255: 2})
-    assert ClassMap.from_state(json.loads(json.dumps(levels.state()))) == levels

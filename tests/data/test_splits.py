@@ -319,3 +319,25 @@ def test_a_broken_file_of_splits_is_refused(tmp_path: Path) -> None:
     (tmp_path / "splits.json").write_text("{", encoding="utf-8")
     with pytest.raises(IndexingError, match="is damaged"):
         read_splits(tmp_path / "splits.json")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_specimens_that_share_a_picture_stay_whole_and_together(seed: int) -> None:
+    images = [
+        replace(image, id=f"{image.id}-{part}", sha256=f"{image.id}-{part}")
+        for image in singles(range(6))
+        for part in "abc"
+    ]
+    copy = replace(images[0], id=images[-1].id, group=images[-1].group)
+    of = decide([*images[:-1], copy], Rule(seed=seed))
+    splits_of = {image.group: {of[other.id] for other in images if other.group == image.group} for image in images}
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    assert splits_of[images[0].group] == splits_of[copy.group]
+
+
+def test_a_stack_of_which_one_slice_lies_elsewhere_too_is_still_cut() -> None:
+    slices = stack(20)
+    copy = replace(slices[3], id="0 copy", group="0 copy", place=None)
+    of = decide([copy, *slices], RULE)
+    assert {of[image.id] for image in slices} == {"train", "val", None}
+    assert of[copy.id] == of[slices[3].id]

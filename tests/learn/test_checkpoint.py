@@ -1,21 +1,28 @@
 """Trained models on disk: they come back as they were, and nothing else is let in."""
 
 import pickle
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from srpu.data.masks import ClassMap
 from srpu.data.normalisation import Normalisation
 from srpu.errors import CheckpointError, WorkspaceError
-from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, save_checkpoint, save_tensors
+from srpu.learn.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_tensors,
+    rebuild_model,
+    save_checkpoint,
+    save_tensors,
+)
 from srpu.models.segmenter import build_segmenter
 
-CLASSES = ClassMap(
-    ("碳", "SE", "AM"), ((0, 0, 255), (0, 255, 255), (255, 126, 126)), mask_values={0: 0, 127: 1, 255: 2}
-)
+CLASSES = ClassMap(("碳", "SE", "AM"), ((0, 0, 255), (0, 255, 255), (255, 126, 126)))
 
 
 def made(classes: ClassMap = CLASSES) -> Checkpoint:
@@ -119,3 +126,23 @@ def test_ctrl_c_during_a_write_stays_ctrl_c(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         save_tensors(tmp_path / "state.pth", {"weights": torch.zeros(3), "last": Interrupts()})
     assert not any(tmp_path.iterdir())
+
+
+def test_whatever_is_wrong_with_a_file_is_one_error(tmp_path: Path) -> None:
+    path, random = tmp_path / "model.pth", np.random.default_rng(0)
+    torch.save({"model_state_dict": {"weight": torch.zeros(3)}, "epoch": 1}, path)
+    whole = bytearray(path.read_bytes())
+    for _ in range(300):
+        damaged = whole.copy()
+        for place in random.integers(0, len(whole), 5):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged[: random.integers(len(whole))] if random.random() < 0.3 else damaged)
+        with suppress(CheckpointError):
+            load_tensors(path)
+
+
+def test_a_file_that_only_looks_like_a_model_is_refused(tmp_path: Path) -> None:
+    parts = {"model_state_dict": {}, "model": {}, "classes": 3, "palette": None, "normalisation": "zscore"}
+    save_tensors(tmp_path / "foreign.pth", parts)
+    with pytest.raises(CheckpointError, match="not a model that SRPU trained"):
+        load_checkpoint(tmp_path / "foreign.pth")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from srpu.data.synthetic import generate
 from srpu.errors import ModelError
 from srpu.learn.predict import (
     GRID,
@@ -20,6 +21,7 @@ from srpu.learn.predict import (
     predict_labels,
     predict_probabilities,
 )
+from srpu.models.segmenter import build_segmenter
 
 CPU = torch.device("cpu")
 SHIFT_SCALE = (100.0, 50.0)
@@ -220,3 +222,21 @@ def test_a_network_that_answers_nan_is_refused() -> None:
     nn.init.constant_(model.conv.weight, float("nan"))
     with pytest.raises(ModelError, match="NaN"):
         tiled(model, picture(20, 20), Tiling())
+
+
+def test_tiles_of_a_real_network_agree_with_the_whole_image() -> None:
+    """Its view is wider than any affordable overlap, so single pixels may differ, but no seam."""
+    torch.manual_seed(0)
+    model = build_segmenter("resnet18", "unet", 3)
+    image = generate(320, 1600, seed=1)[0]
+    levels = torch.from_numpy((image.astype(np.float32) - 100) / 50)[None, None]
+    with torch.no_grad():
+        for _ in range(3):  # batch normalisation learns what is usual
+            model(levels[..., :320])
+        model.head.weight.mul_(10 / model(levels[..., :320]).std())
+    model.eval()
+    once, parts = whole(model, image), tiled(model, image, Tiling())
+    assert len(_spread(1600, 1024, Tiling().overlap)[1]) == 2
+    assert np.mean(once.argmax(axis=0) != parts.argmax(axis=0)) < 0.002
+    steps, usual = (np.abs(np.diff(part, axis=2)).max(axis=(0, 1)) for part in (parts, once))
+    assert (steps <= usual + 0.1).all()

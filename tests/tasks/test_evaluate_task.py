@@ -397,7 +397,9 @@ def test_a_model_of_other_classes_is_refused(two):
 def test_classes_of_other_names_are_said(two, caplog):
     two.model()
     two.evaluate(MODEL, CLASS_NAMES={0: "x", 1: "y", 2: "z"})
-    assert "The model knows the classes as carbon, SE, AM, CLASS_NAMES as x, y, z." in caplog.messages
+    assert "knows the classes as carbon, SE, AM, CLASS_NAMES as x, y, z; the results carry the latter." in caplog.text
+    with pytest.raises(CheckpointError, match="in the model's order"):
+        two.evaluate(MODEL, CLASS_NAMES={0: "SE", 1: "carbon", 2: "AM"})
 
 
 def test_without_a_model_training_is_advised(two):

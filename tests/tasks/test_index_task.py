@@ -203,7 +203,7 @@ def test_two_labels_of_one_picture_share_a_split_and_are_said(place: Place) -> N
     place.index()
     records = place.records()
     assert all(records[f"one/{n}.tif"].split == records[f"two/{n}.tif"].split for n in range(6))
-    assert "same pixels as others, which share their split: 6." in place.said
+    assert "same pixels as others: 6." in place.said
 
 
 def test_stacks_give_a_record_for_each_page(place: Place) -> None:

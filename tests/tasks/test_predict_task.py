@@ -383,7 +383,7 @@ def test_no_images_are_an_error(bench: Bench) -> None:
 
 def test_a_missing_model_and_other_classes_are_errors(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.put("a.png", striped())
-    with pytest.raises(CheckpointError, match="no trained model"):
+    with pytest.raises(CheckpointError, match="no finished model"):
         bench.run(CHECKPOINT_PATH=None)
     save_model(bench.root / "model.pth", replace(CLASSES, names=CLASSES.names[:2], colors=CLASSES.colors[:2]))
     with pytest.raises(CheckpointError, match="2 classes"):
@@ -472,3 +472,30 @@ def test_predicting_imports_no_heavy_libraries() -> None:
     heavy = {"skimage", "scipy", "sklearn", "matplotlib", "timm", "segmentation_models_pytorch", "accelerate", "pandas"}
     assert "torch" in loaded
     assert not heavy & set(loaded)
+
+
+def test_a_pixel_size_is_taken_from_the_table_beside_the_images(bench: Bench) -> None:
+    bench.put("a.png", striped())
+    table = bench.input / "pixel_sizes.csv"
+    table.write_text("name,pixel_size_nm\na.png,500\n", encoding="utf-8")
+    bench.run(PIXEL_SIZE_NM=7.0)
+    assert bench.table()[0]["pixel_size_nm"] == "500.0"
+    assert bench.run(PIXEL_SIZE_NM=7.0).skipped == 1
+    table.write_text("name,pixel_size_nm\na.png,250\n", encoding="utf-8")
+    assert bench.run(PIXEL_SIZE_NM=7.0).done == 1
+    assert bench.table()[0]["pixel_size_nm"] == "250.0"
+
+
+def test_an_image_beyond_memory_does_not_stop_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "b.png"):
+        bench.put(name, striped())
+    real = predict_task.read_image
+
+    def read(path: Path, page: int | None = None) -> np.ndarray:
+        if path.name == "a.png":
+            raise MemoryError
+        return real(path, page)
+
+    monkeypatch.setattr(predict_task, "read_image", read)
+    result = bench.run()
+    assert (result.done, result.failed) == (1, 1)

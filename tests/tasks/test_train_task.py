@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from srpu.config import load_settings
 from srpu.data.images import write_image
@@ -94,8 +96,22 @@ def test_typing_the_command_twice_makes_two_runs_and_one_best_model(workspace: W
     assert load_checkpoint(second.model).settings["SEED"] == 7
 
 
-def test_a_resumed_run_ends_with_the_same_bits(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_tensors(train(workspace, "NUM_EPOCHS=3").folder / "state.pth")
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """One process has one precision, unless Accelerate is made to forget it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_resumed_run_ends_with_the_same_bits(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    asked = ("NUM_EPOCHS=3", f"PRECISION={precision}")
+    first = train(workspace, *asked)
+    whole = load_tensors(first.folder / "state.pth")
     real, calls = train_task.Validation.__call__, []
 
     def dying(self: train_task.Validation, model: torch.nn.Module) -> dict[str, float]:
@@ -106,13 +122,21 @@ def test_a_resumed_run_ends_with_the_same_bits(workspace: Workspace, monkeypatch
 
     monkeypatch.setattr(train_task.Validation, "__call__", dying)
     with pytest.raises(KeyboardInterrupt):
-        train(workspace, "NUM_EPOCHS=3")
+        train(workspace, *asked)
     monkeypatch.undo()
-    resumed = train(workspace, "NUM_EPOCHS=3", resume=True)
+    with pytest.raises(KeyboardInterrupt):  # a start that was not meant, stopped at once, hides nothing
+        monkeypatch.setattr(train_task, "_train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        train(workspace, *asked)
+    monkeypatch.undo()
+    resumed = train(workspace, *asked, resume=True)
     again = load_tensors(resumed.folder / "state.pth")
     for part in ("model", "average"):
         for name, tensor in whole[part].items():
             assert torch.equal(tensor, again[part][name]), name
+    for number, moments in whole["optimizer"]["state"].items():
+        assert torch.equal(moments["exp_avg_sq"], again["optimizer"]["state"][number]["exp_avg_sq"])
+    best = [load_checkpoint(run.folder / "best_model.pth").model_state_dict for run in (first, resumed)]
+    assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
     losses = [[row["loss"] for row in state["history"]["rows"]] for state in (whole, again)]
     assert losses[0] == losses[1]
 
@@ -130,8 +154,33 @@ def test_kill_9_loses_at_most_the_current_epoch(workspace: Workspace) -> None:
     ended = load_tensors(state)["history"]["epoch"]
     assert ended >= 2
     assert not list(workspace.path("models/checkpoints").glob("*/best_model.pth"))
+    resumed = train(workspace, f"NUM_EPOCHS={ended + 1}", resume=True)
+    assert resumed.folder == state.parent
+    assert resumed.history.epoch == 50
+    assert load_checkpoint(resumed.model).epoch == resumed.history.best_epoch
+
+
+def test_a_run_is_not_continued_on_other_labels_or_by_more_processes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_task, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace)
+    monkeypatch.undo()
+    manifest = next(workspace.path("models/checkpoints").glob("*/*/run.json"))
+    content = read_json(manifest)
+    write_json(manifest, content | {"processes": 2})
+    with pytest.raises(WorkspaceError, match="begun by 2 processes"):
+        train(workspace, resume=True)
+    write_json(manifest, content)
+    mask = workspace.path("data/labeled/image 0.png")
+    before = mask.read_bytes()
+    write_mask(mask, np.zeros((48, 48), np.uint8), class_map(load_settings("index", workspace).settings))
     with pytest.raises(WorkspaceError, match="changed since"):
-        _relabel(workspace)
+        train(workspace, resume=True)
+    mask.write_bytes(before)
+    _relabel(workspace)
+    with pytest.raises(WorkspaceError, match="changed since"):
         train(workspace, resume=True)
 
 
@@ -241,3 +290,13 @@ def test_ctrl_c_ends_with_one_sentence(workspace: Workspace) -> None:
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error
+
+
+def test_wandb_works_offline_without_an_account(workspace: Workspace) -> None:
+    command = [sys.executable, "-m", "srpu", "train", "--workspace", str(workspace.root)]
+    command += [part for override in [*SMALL, "LOGGER=wandb"] for part in ("--set", override)]
+    quiet = {**os.environ, "WANDB_SILENT": "true", "WANDB_API_KEY": "", "HOME": str(workspace.root)}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=quiet, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (record,) = workspace.path("wandb").glob("offline-run-*/run-*.wandb")
+    assert record.stat().st_size > 1000

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from srpu.config import load_settings
-from srpu.data.images import write_image
+from srpu.data.images import read_image, write_image
 from srpu.data.masks import IGNORE, write_mask
-from srpu.errors import CheckpointError, IndexingError, LeakError, MaskError
+from srpu.errors import CheckpointError, IndexingError, LeakError, MaskError, SettingsError
 from srpu.manual import write_configs
 from srpu.settings import InferenceSettings, TrainSettings
 from srpu.tasks import index_task
@@ -18,6 +19,7 @@ from srpu.tasks.wiring import (
     augmenter,
     class_map,
     encoder_weights,
+    enough_memory,
     load_records,
     newest_checkpoint,
     refuse_leaks,
@@ -128,3 +130,32 @@ def test_weights_in_the_workspace_are_found_wherever_one_stands(workspace: Works
         workspace.path("resnet.pth")
     )
     assert encoder_weights(settings(workspace, "ENCODER_WEIGHTS=imagenet"), workspace) == "imagenet"
+
+
+def test_an_image_that_was_replaced_is_noticed_though_it_is_cached(workspace: Workspace) -> None:
+    opener, record = Opener(settings(workspace), workspace), load_records(settings(workspace), workspace)[0]
+    opener.image(record)
+    path = workspace.path(record.image)
+    write_image(path, read_image(path)[::-1].copy())
+    with pytest.raises(IndexingError, match="has changed since it was indexed"):
+        Opener(settings(workspace), workspace).image(record)
+
+
+def test_weights_of_a_data_set_that_is_not_there_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(IndexingError, match=r"DATASET_WEIGHTS names labelled, .* it holds labeled"):
+        load_records(settings(workspace, 'DATASET_WEIGHTS={"labelled": 5}'), workspace)
+
+
+def test_an_interrupted_run_is_named_where_a_model_is_missing(workspace: Workspace) -> None:
+    path = workspace.path("models/checkpoints/train_unet_unet/20260101-000000/best_model.pth")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(CheckpointError, match=r"srpu train --resume.*20260101-000000"):
+        newest_checkpoint(InferenceSettings(), workspace)
+
+
+def test_exhausted_memory_is_one_sentence() -> None:
+    with pytest.raises(SettingsError, match="not enough memory; halve BATCH_SIZE"), enough_memory("halve BATCH_SIZE"):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="another"), enough_memory("halve BATCH_SIZE"):
+        raise RuntimeError("another")

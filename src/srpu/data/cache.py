@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
+from srpu.errors import WorkspaceError
 from srpu.files import replacing
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class Cache:
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
-        self._room = limit_bytes - sum(path.stat().st_size for path in folder.glob("*.npy"))
+        self._room = limit_bytes - _bytes_in(folder)
         self._maps: OrderedDict[str, np.ndarray] = OrderedDict()
         self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = Lock()
@@ -73,8 +75,12 @@ class Cache:
                 self._said = True
             return picture
         self._room -= picture.nbytes
-        with replacing(path) as temporary:
-            np.save(temporary, picture)
+        try:
+            with replacing(path) as temporary:
+                np.save(temporary, picture)
+        except WorkspaceError:
+            if not path.exists():  # if it does, another process was quicker, and Windows guards what it has open
+                raise
         opened = self._open(path)
         return picture if opened is None else opened
 
@@ -85,3 +91,12 @@ class Cache:
         if len(opened) > limit:
             opened.popitem(last=False)
         return picture
+
+
+def _bytes_in(folder: Path) -> int:
+    """What the pictures in ``folder`` take; another process may be adding some."""
+    total = 0
+    for path in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total

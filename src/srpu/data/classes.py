@@ -71,7 +71,7 @@ class ClassMap:
         return colours
 
     def state(self) -> dict[str, Any]:
-        """Plain values, to be stored in a checkpoint."""
+        """Plain values that tell this map from others."""
         return {
             "names": list(self.names),
             "colors": [list(color) for color in self.colors],
@@ -79,17 +79,6 @@ class ClassMap:
             "ignore_index": self.ignore_index,
             "mask_values": dict(self.mask_values),
         }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> ClassMap:
-        """The inverse of :meth:`state`, also after a way through JSON."""
-        return cls(
-            names=tuple(state["names"]),
-            colors=tuple((r, g, b) for r, g, b in state["colors"]),
-            ignore_color=tuple(state["ignore_color"]),
-            ignore_index=state["ignore_index"],
-            mask_values={int(level): id_ for level, id_ in state["mask_values"].items()},
-        )
 
 
 def colour(ids: UInt8[np.ndarray, "h w"], classes: ClassMap) -> UInt8[np.ndarray, "h w 3"]:

@@ -56,8 +56,8 @@ class Batch:
 class CropSampler:
     """Draws batches of crops, balanced over data sets, covering every image before any is seen again.
 
-    Each image has as many tickets as crops cover it once. The tickets of a data set are shuffled anew in each pass;
-    batches take them in turn, in the proportion of the data sets' weights.
+    Each image has as many tickets as crops cover its labels once. The tickets of a data set are shuffled anew in each
+    pass; batches take them in turn, in the proportion of the data sets' weights.
 
     Args:
         images: What crops are drawn from.
@@ -118,7 +118,7 @@ class CropSampler:
         tickets = []
         for number, image in enumerate(self._images):
             if image.dataset == dataset:
-                tickets += [number] * (-(-image.height // self._crop) * -(-image.width // self._crop))
+                tickets += [number] * max(_labelled_cells(image.open_mask(), self._crop), 1)
         return tickets
 
     def _drawn(self) -> Iterator[int]:
@@ -170,6 +170,18 @@ class CropSampler:
         margin = (self._window - self._crop) // 2
         span = np.arange(self._window) - margin
         return _mirrored(top + span, height), _mirrored(left + span, width)
+
+
+def _labelled_cells(mask: np.ndarray, edge: int) -> int:
+    """How many cells of a grid of ``edge`` pixels hold a label.
+
+    >>> _labelled_cells(np.array([[0, 255, 255], [255, 255, 255]]), edge=2)
+    1
+    """
+    labelled = np.asarray(mask) != IGNORE
+    rows, columns = (np.arange(0, length, edge) for length in mask.shape)
+    cells = np.logical_or.reduceat(np.logical_or.reduceat(labelled, rows, axis=0), columns, axis=1)
+    return int(np.count_nonzero(cells))
 
 
 def _mirrored(places: np.ndarray, size: int) -> np.ndarray:

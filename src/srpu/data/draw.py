@@ -62,7 +62,8 @@ def decide(images: Sequence[Labelled], rule: Rule) -> dict[str, Split | None]:
     of: dict[str, Split | None] = {}
     whole = []
     for unit in units:
-        if len(unit) >= SHORTEST_STACK and all(image.place is not None for image in unit):
+        in_one_stack = all(image.place is not None and image.group == unit[0].group for image in unit)
+        if len(unit) >= SHORTEST_STACK and in_one_stack:
             blocks = _cut(len(unit), rule)
             blocks = blocks[::-1] if random.random() < 0.5 else blocks
             of |= {image.id: split for image, split in zip(in_order(unit), blocks, strict=True)}
@@ -95,13 +96,26 @@ def draw_more(
 
 
 def _units(images: Iterable[Labelled]) -> list[list[Labelled]]:
-    """The images of each group; of copies of one picture only the first."""
+    """The images that must not part: those of a group, and of groups that share a picture.
+
+    Of copies of one picture there is only one, that in a stack if there is one.
+    """
     pictures: dict[str, Labelled] = {}
+    leader: dict[str, str] = {}
+
+    def led(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            group = leader[group]
+        return group
+
     for image in images:
-        pictures.setdefault(image.sha256, image)
+        copy = pictures.setdefault(image.sha256, image)
+        leader[led(image.group)] = led(copy.group)
+        if copy.place is None:
+            pictures[image.sha256] = image
     units = defaultdict(list)
     for image in pictures.values():
-        units[image.group].append(image)
+        units[led(image.group)].append(image)
     return list(units.values())
 
 

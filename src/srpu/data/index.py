@@ -36,6 +36,8 @@ class Record:
         width: In pixels.
         pixel_size_nm: Edge of a pixel, None if nobody told it.
         sha256: Of the decoded pixels.
+        mask_read_by: What the mask's file was read by: "class ids", "palette colours", "palette indices", "colours" or
+            "grey levels".
     """
 
     id: str
@@ -50,6 +52,7 @@ class Record:
     width: int
     pixel_size_nm: float | None
     sha256: str
+    mask_read_by: str | None = None
 
 
 def read_manifest(path: Path) -> list[Record]:
@@ -70,6 +73,11 @@ def read_manifest(path: Path) -> list[Record]:
     if not records:
         raise IndexingError(f"The index {path} is empty; add images (and masks), then run `srpu index`.")
     return records
+
+
+def read_truth_version(path: Path) -> int:
+    """The version of the validation and test images in an index that :func:`read_manifest` reads."""
+    return int(read_json(path)["truth_version"])
 
 
 def write_manifest(path: Path, records: Iterable[Record], truth_version: int = 1) -> None:

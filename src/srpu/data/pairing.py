@@ -172,13 +172,10 @@ def _pair_labeled(labeled: Sequence[Found], raw: Sequence[Found], masks_among: M
     matched, problems = match(_with_repaired(masks), [*images, *raw])
     mask_of = {image: mask for mask, image in matched.items()}
     result.problems += problems + _undecided(images, mask_of)
-    copies = {copy for image in images for copy in _copies(image, raw_named[_key(image.stem)])} - mask_of.keys()
-    if copies:
-        result.notes.append(f"Images that lie in a raw and in the labelled folder, counted once: {len(copies)}.")
     for file in raw:
         if file in mask_of:
             result.pairs.append(Pair(file.id, LABELED, file, mask_of[file]))
-        elif file not in copies:
+        else:
             result.pairs.append(Pair(file.id, RAW, file))
     result.pairs += [Pair(file.id, LABELED, file, mask_of.get(file)) for file in images]
 
@@ -269,14 +266,6 @@ def _undecided(images: Sequence[Found], matched: Collection[Found]) -> list[str]
         for files in together.values()
         if len(files) > 1 and not any(file in matched for file in files)
     ]
-
-
-def _copies(image: Found, raw: Sequence[Found]) -> list[Found]:
-    """The raw images that are the same picture as ``image`` of the labelled folder, judged by name and place."""
-    place = _place(image)
-    if place:
-        return [file for file in raw if _place(file) == place]
-    return list(raw) if len(raw) == 1 else []
 
 
 def _distance(mask: Found, image: Found) -> int:

@@ -26,6 +26,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_MOST_PACKED = 1100  # bytes that a byte of a PNG or BMP may stand for
 _START = 30  # bytes that tell the format and its depth
 _CHANNELS = {"MINISBLACK": (1,), "MINISWHITE": (1,), "PALETTE": (1,), "RGB": (3, 4), "YCBCR": (3,)}
 _LOSSY_TIFF = ("JPEG", "JP2000", "WEBP", "LERC")
@@ -133,6 +134,11 @@ def _first_bytes(path: Path) -> bytes:
 
 def _read_with_pillow(path: Path) -> Raster:
     with Image.open(path, formats=("PNG", "JPEG", "BMP")) as picture:
+        if picture.width * picture.height > 8 * _MOST_PACKED * path.stat().st_size:
+            raise ImageError(
+                f"{path} is broken: its header promises {picture.width} × {picture.height} pixels, for which the file "
+                f"is too short; copy it again from where it was made."
+            )
         lossy = picture.format not in ("PNG", "BMP")
         if picture.format == "BMP" and picture.mode == "1" and _first_bytes(path)[28:30] != b"\1\0":
             # Pillow takes the bytes of a black and white palette for bits.

@@ -14,7 +14,7 @@ from torch import Tensor
 from srpu import __version__
 from srpu.data.masks import ClassMap
 from srpu.data.normalisation import Normalisation
-from srpu.errors import CheckpointError, ModelError
+from srpu.errors import CheckpointError, ModelError, SettingsError
 from srpu.files import open_replacing
 from srpu.models.segmenter import Segmenter, rebuild_segmenter
 
@@ -28,7 +28,7 @@ class Checkpoint:
         epoch: How many epochs had ended.
         val_dice: Mean Dice over the classes on validation, in [0, 1]; NaN without validation.
         model: How to rebuild the network, see :func:`srpu.models.segmenter.rebuild_segmenter`.
-        classes: What the network's channels mean.
+        classes: What the network's channels mean; in the file the names are "classes", the colours "palette".
         normalisation: How images must be normalised.
         settings: All settings of the run, for the record.
         trained_on: The pixel hash of each image and its split, to find leaks.
@@ -52,7 +52,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` atomically."""
     content = {
         **vars(checkpoint),
-        "classes": checkpoint.classes.state(),
+        "classes": list(checkpoint.classes.names),
+        "palette": [list(color) for color in checkpoint.classes.colors],
         "normalisation": checkpoint.normalisation.state(),
     }
     save_tensors(path, content)
@@ -79,17 +80,20 @@ def load_checkpoint(path: Path, *, expect_classes: int | None = None) -> Checkpo
         CheckpointError: The file is missing, not a checkpoint, holds code, or has another number of classes.
     """
     content = load_tensors(path)
-    missing = {"model_state_dict", "model", "classes", "normalisation"} - set(content)
+    missing = {"model_state_dict", "model", "classes", "palette", "normalisation"} - set(content)
     if missing:
         raise CheckpointError(
             f"{path} is not a model that SRPU trained: it lacks {', '.join(sorted(missing))}; name a best_model.pth."
         )
     known = {name: content[name] for name in Checkpoint.__dataclass_fields__ if name in content}
-    known |= {
-        "classes": ClassMap.from_state(content["classes"]),
-        "normalisation": Normalisation.from_state(content["normalisation"]),
-    }
-    checkpoint = Checkpoint(**known)
+    try:
+        known["classes"] = ClassMap(tuple(content["classes"]), tuple((r, g, b) for r, g, b in content["palette"]))
+        known["normalisation"] = Normalisation.from_state(content["normalisation"])
+        checkpoint = Checkpoint(**known)
+    except (SettingsError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a model that SRPU trained ({_first_line(error)}); name a best_model.pth."
+        ) from error
     if expect_classes is not None and len(checkpoint.classes) != expect_classes:
         raise CheckpointError(
             f"{path} tells {len(checkpoint.classes)} classes apart ({', '.join(checkpoint.classes.names)}), but "
@@ -117,8 +121,13 @@ def load_tensors(path: Path) -> dict[str, Any]:
             f"{path} was refused: it is damaged or holds more than weights, which could run a stranger's code; "
             f"use a file written by `srpu train`."
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a model ({_first_line(error)}); is the file whole?") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # on broken files torch raises whatever it stumbles over
+        raise CheckpointError(
+            f"{path} cannot be read as a model ({type(error).__name__}); copy it again from where it was made, or use "
+            f"another file written by `srpu train`."
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds {type(content).__name__}, not a model; use a file written by `srpu train`."

@@ -128,6 +128,7 @@ def fit(
         TrainingError: The loss is no number any more.
         CheckpointError: ``state_path`` belongs to another model.
     """
+    model.to(accelerator.device)  # before it is copied, so that the average lies there too
     average = AveragedModel(model, multi_avg_fn=_average(plan.ema_decay), use_buffers=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -136,15 +137,15 @@ def fit(
     clock = _Clock(plan, history, accelerator)
     while not _is_over(history, plan):
         began = time.perf_counter()
-        loss = _epoch(model, optimizer, average, course, plan, accelerator, batches, history.epoch, clock, peaks)
+        loss, steps = _epoch(model, optimizer, average, course, plan, accelerator, batches, history.epoch, clock, peaks)
         numbers = {"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
-        images = plan.steps_per_epoch * plan.images_per_step
-        numbers["images_per_second"] = images / (time.perf_counter() - began)
+        numbers["images_per_second"] = steps * plan.images_per_step / (time.perf_counter() - began)
         judged = _judged(course, average.module, accelerator)
         history.epoch += 1
         history.rows.append(numbers | judged)
         history.minutes = clock.minutes()
         _close_epoch(history, average, optimizer, model, course, accelerator, state_path, tracker)
+        clock.epoch_ended(history.epoch, time.perf_counter() - began)
     return average.module, history
 
 
@@ -159,15 +160,16 @@ def _epoch(
     epoch: int,
     clock: _Clock,
     peaks: Sequence[float],
-) -> float:
-    """One epoch of steps; gives the mean loss."""
+) -> tuple[float, int]:
+    """One epoch of steps; gives the mean loss, and how many steps there was time for."""
     model.train()
     total, steps = torch.zeros((), device=accelerator.device), 0
     warmup = plan.warmup_epochs / plan.epochs
     doing = f"Epoch {epoch + 1}/{plan.epochs}"
     for batch in track(islice(batches, plan.steps_per_epoch), doing, plan.steps_per_epoch):
         step = epoch * plan.steps_per_epoch + steps
-        torch.manual_seed(plan.seed * 1_000_003 + step)
+        chance = (plan.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
+        torch.manual_seed(chance)
         progress = clock.progress(step)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * warmup_cosine(progress, warmup)
@@ -187,7 +189,7 @@ def _epoch(
             f'The loss is no number any more in epoch {epoch + 1}: halve LEARNING_RATE, or set PRECISION = "fp32"; '
             f"the best model so far is kept."
         )
-    return mean
+    return mean, steps
 
 
 class _Clock:
@@ -197,6 +199,7 @@ class _Clock:
         self._plan, self._accelerator = plan, accelerator
         self._before, self._began = history.minutes, time.perf_counter()
         self._marks: list[float] = []
+        self._epochs_timed = False
 
     def minutes(self) -> float:
         """Time spent in this run, interruptions left out."""
@@ -204,28 +207,34 @@ class _Clock:
 
     def progress(self, step: int) -> float:
         """The share of training that is done before ``step``."""
-        self._forecast()
         total = self._plan.epochs * self._plan.steps_per_epoch
+        self._time_steps(total - step)
         if self._plan.max_minutes is None:
             return step / total
         done = [max(step / total, self.minutes() / self._plan.max_minutes)]
         return float(_shared(self._accelerator, done)[0])
 
-    def _forecast(self) -> None:
-        """Once some steps are timed, say how long all may take."""
+    def epoch_ended(self, epoch: int, seconds: float) -> None:
+        """After the first epoch, which took so many seconds with its validation, say how long the rest may take."""
+        left = self._plan.epochs - epoch
+        if not self._epochs_timed and left:
+            log.info("With validation: about %.0f more minutes at most.", math.ceil(self._within(seconds * left / 60)))
+        self._epochs_timed = True
+
+    def _time_steps(self, left: int) -> None:
+        """Once some steps are timed, say how long those that are left may take."""
         if len(self._marks) > TIMED_STEPS.stop:
             return
         self._marks.append(time.perf_counter())
-        if len(self._marks) == TIMED_STEPS.stop and self._accelerator.is_main_process:
+        if len(self._marks) == TIMED_STEPS.stop:
             seconds = (self._marks[-1] - self._marks[TIMED_STEPS.start]) / (len(TIMED_STEPS) - 1)
-            minutes = seconds * self._plan.epochs * self._plan.steps_per_epoch / 60
-            if self._plan.max_minutes is not None:
-                minutes = min(minutes, self._plan.max_minutes)
-            log.info(
-                "%.2f s a step: about %.0f minutes in all at most, validation not counted.",
-                seconds,
-                math.ceil(minutes),
-            )
+            minutes = math.ceil(self._within(seconds * left / 60))
+            log.info("%.2f s a step: about %.0f minutes at most, validation not counted.", seconds, minutes)
+
+    def _within(self, minutes: float) -> float:
+        """So many minutes, or what the limit leaves."""
+        limit = self._plan.max_minutes
+        return minutes if limit is None else min(minutes, limit - self.minutes())
 
 
 def _close_epoch(

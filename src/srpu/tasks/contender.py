@@ -19,7 +19,7 @@ from srpu.data.masks import IGNORE, ClassMap, fit_mask, read_mask
 from srpu.data.pairing import bare_stem
 from srpu.errors import PairingError
 from srpu.settings import EvaluationSettings
-from srpu.tasks.wiring import class_map, newest_checkpoint, tiling
+from srpu.tasks.wiring import class_map, newest_checkpoint, same_classes, tiling
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,7 @@ def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Conte
     path = newest_checkpoint(settings, workspace)
     log.info("Judging the model %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the newest best model")
     checkpoint = load_checkpoint(path, expect_classes=settings.NUM_CLASSES)
-    theirs, ours = tuple(checkpoint.classes.names), class_map(settings).names
-    if theirs != ours:
-        log.warning("The model knows the classes as %s, CLASS_NAMES as %s.", ", ".join(theirs), ", ".join(ours))
+    same_classes(path, checkpoint.classes, class_map(settings))
     device = choose_device(settings.DEVICE)
     precision = choose_precision(settings.PRECISION, device)
     model = rebuild_model(checkpoint).to(device)

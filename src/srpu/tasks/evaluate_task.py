@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from srpu.data.classes import ClassMap, colour
-from srpu.data.index import Record
-from srpu.errors import IndexingError, SettingsError
+from srpu.data.index import Record, read_truth_version
+from srpu.errors import CheckpointError, IndexingError, SettingsError
 from srpu.files import make_folder, open_replacing, write_json, write_text, writing_to
 from srpu.learn import metrics
 from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8bit
@@ -36,7 +36,7 @@ from srpu.tasks.scores import (
     summarise,
     summary_json,
 )
-from srpu.tasks.wiring import Opener, class_map, load_records, refuse_leaks
+from srpu.tasks.wiring import Opener, class_map, enough_memory, load_records, newest_checkpoint, refuse_leaks
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -76,25 +76,41 @@ def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
         records = _records(settings, workspace)
         refuse_leaks(contender.trained_on, [record for record in records if record.split != "train"])
     with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
-        evaluation = _judge(contender, records, Opener(settings, workspace), settings, results)
-        _write_scores(results, evaluation, settings)
+        with enough_memory("halve BATCH_SIZE or TILE_SIZE"):
+            evaluation = _judge(contender, records, Opener(settings, workspace), settings, results)
+        _write_scores(results, evaluation, settings, workspace)
         report = write_evaluation(results / "report.html", evaluation)
     _say(evaluation, report)
     return Evaluated(results, report, evaluation.summary.scores["mean_dice"])
 
 
-def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSettings) -> None:
+def rescore(settings: EvaluationSettings, workspace: Workspace) -> None:
+    """Score the current model on truth that has grown, so that the next model is compared with it on the same images.
+
+    Raises:
+        LeakError: The model was trained on an image that is judged on now.
+    """
+    try:
+        newest_checkpoint(settings, workspace)
+    except CheckpointError:
+        log.info("No model was scored on the new truth: there is none yet.")
+        return
+    run(settings, workspace)
+
+
+def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSettings, workspace: Workspace) -> None:
     """Write scores.json, images.csv, classes.csv and confusion.png."""
     classes, summary = evaluation.scale.classes, evaluation.summary
     content = {
         "schema_version": 1,
         "split": evaluation.split,
+        "truth_version": read_truth_version(workspace.path(settings.MASTER_LABELED_JSON)),
         **evaluation.facts,
         "all": summary_json(summary, classes),
         "datasets": {name: summary_json(part, classes) for name, part in evaluation.datasets.items()},
         "images": [image_json(image) for image in evaluation.judged],
         "all_settings": settings.model_dump(mode="json"),
-        "data_hash": data_hash(image.record for image in evaluation.judged),
+        "data_hash": data_hash((image.record for image in evaluation.judged), workspace),
         "versions": versions(),
     }
     write_json(folder / "scores.json", content)

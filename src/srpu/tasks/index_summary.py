@@ -19,17 +19,25 @@ log = logging.getLogger(__name__)
 _LISTED, _SHOWN = 20, 5
 
 
-def say_hand_split(images: Iterable[Labelled], of: Mapping[str, str], location: str) -> None:
+def say_hand_split(images: Sequence[Labelled], of: Mapping[str, str], location: str) -> None:
     """What the split fixed by hand means for the labelled images."""
-    parts = defaultdict(set)
+    parts, copies = defaultdict(set), defaultdict(list)
     for image in images:
         if image.id in of:
             parts[image.group].add(of[image.id])
+            copies[image.sha256].append(image.id)
+    leaks = [" = ".join(ids) for ids in copies.values() if len({of[id_] for id_ in ids}) > 1]
     crossing = sorted(group for group, splits in parts.items() if len(splits) > 1)
     log.info("The split is the one fixed by hand in %s.", location)
     if crossing:
         log.warning(
             "SPLIT_FILE parts images of one specimen or stack, so its scores may be too good: %s.", _some(crossing)
+        )
+    if leaks:
+        log.warning(
+            "SPLIT_FILE puts the same picture into several splits, so training and evaluation will refuse it: %s; "
+            "take one name of each out of it. `srpu check` shows them.",
+            _some(leaks),
         )
     unnamed = sorted(image.id for image in images if image.id not in of)
     if unnamed:
@@ -69,8 +77,17 @@ def say_split(assigned: Assigned, before: Splits | None, rule: Rule, path: Path,
         )
 
 
-def say_masks(facts: Sequence[Facts], ids: Sequence[str]) -> None:
-    """How masks were read, or what to do if there are none."""
+def say_masks(facts: Sequence[Facts], ids: Sequence[str], refused: int) -> None:
+    """How masks were read, or what to do if there are none.
+
+    Args:
+        facts: Of the labelled images.
+        ids: Of the same.
+        refused: Images left out because they or their masks cannot be used.
+    """
+    if not facts and refused:
+        log.warning("No mask can be used: %d are refused, for the reasons below.", refused)
+        return
     if not facts:
         log.warning(
             "There is no labelled image yet. To train, put masks called like their images (X.tif with X.png or "

@@ -39,6 +39,7 @@ class Indexed:
         splits: How many labelled images are "train", "val", "test", and None: used for nothing.
         skipped: Why files were left out, one sentence each.
         truth_version: Of the validation and test images.
+        truth_grew: Whether validation or test got new images, which starts a new version.
         files: What was written.
     """
 
@@ -47,6 +48,7 @@ class Indexed:
     splits: dict[str | None, int]
     skipped: tuple[str, ...]
     truth_version: int
+    truth_grew: bool
     files: tuple[Path, ...]
 
 
@@ -83,13 +85,16 @@ def run(
         labelled, unlabelled = _told_apart(records)
         if not records:
             raise IndexingError(f"None of the {len(pairs)} images could be read:{listed(problems.values())}")
-        labelled, splits = _split(labelled, facts_of, settings, workspace, grow_truth)
+        before = read_splits(workspace.path(settings.SPLITS_JSON))
+        labelled, splits = _split(labelled, facts_of, before, settings, workspace, grow_truth)
         files = _write(settings, workspace, [*labelled, *unlabelled], datasets, splits, mode, name)
-    say_masks([facts_of[record.id] for record in labelled], [record.id for record in labelled])
+    refused = sum(pair.mask is not None and pair.id in problems for pair in pairs)
+    say_masks([facts_of[record.id] for record in labelled], [record.id for record in labelled], refused)
     say_table(pairs, labelled, unlabelled, problems)
     counts = dict(Counter(record.split for record in labelled))
     version = splits.truth_version if splits else 1
-    return Indexed(len(labelled), len(unlabelled), counts, tuple(problems.values()), version, tuple(files))
+    grew = before is not None and version > before.truth_version
+    return Indexed(len(labelled), len(unlabelled), counts, tuple(problems.values()), version, grew, tuple(files))
 
 
 def memory(settings: Settings, workspace: Workspace) -> Path:
@@ -159,6 +164,7 @@ def _records(
                 width=page.width,
                 pixel_size_nm=page.pixel_size_nm or told or settings.PIXEL_SIZE_NM,
                 sha256=page.sha256,
+                mask_read_by=page.how if mask else None,
             )
             records.append(record)
             facts_of[id_] = page
@@ -175,10 +181,7 @@ def _told_apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     labelled = [record for record in records if record.mask]
     pictures = {record.sha256 for record in labelled}
     if len(pictures) < len(labelled):
-        log.warning(
-            "Labelled images with the same pixels as others, which share their split: %d.",
-            len(labelled) - len(pictures),
-        )
+        log.warning("Labelled images with the same pixels as others: %d.", len(labelled) - len(pictures))
     raw = {record.sha256 for record in records if record.dataset == RAW}
     unlabelled = [
         record
@@ -196,6 +199,7 @@ def _told_apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 def _split(
     records: Sequence[Record],
     facts_of: Mapping[str, Facts],
+    before: Splits | None,
     settings: Settings,
     workspace: Workspace,
     grow_truth: bool,
@@ -215,7 +219,6 @@ def _split(
         settings.TRAIN_RATIO, settings.VAL_RATIO, settings.TEST_RATIO, settings.SPLIT_SEED, settings.GROUP_PATTERN
     )
     path = workspace.path(settings.SPLITS_JSON)
-    before = read_splits(path)
     if not images and before is None:
         return [], None
     assigned = assign(images, before, rule, grow_truth=grow_truth)

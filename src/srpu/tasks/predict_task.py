@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,9 +17,10 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from srpu.data.folders import Found
 from srpu.data.images import databar_rows, image_info, read_image
+from srpu.data.index import PixelSizes
 from srpu.data.masks import IGNORE, ClassMap
 from srpu.data.regions import class_pixels, fill_holes, remove_specks
-from srpu.errors import CheckpointError, DataError, ImageError, SettingsError
+from srpu.errors import DataError, ImageError, ModelError
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model
 from srpu.learn.device import Precision, choose_device, choose_precision
 from srpu.learn.novelty import Novelty, pooled_features
@@ -30,7 +31,7 @@ from srpu.settings import InferenceSettings
 from srpu.tasks.inputs import find_images, result_names
 from srpu.tasks.prediction_files import Page, Planes, file_names, write_pages
 from srpu.tasks.predictions import Prediction, Predictions
-from srpu.tasks.wiring import class_map, newest_checkpoint, tiling
+from srpu.tasks.wiring import class_map, enough_memory, newest_checkpoint, same_classes, tiling
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Predictor:
     settings: InferenceSettings
     device: torch.device
     precision: Precision
+    pixel_sizes: PixelSizes = field(default_factory=PixelSizes)
 
 
 def run(
@@ -116,21 +118,21 @@ def run(
         for name, found in track(images.items(), "Segmenting"):
             try:
                 image_sha256 = _file_hash(found.path)
-                if not overwrite and _is_done(predictions, name, found, image_sha256, made_with):
+                scale = _pixel_size(found, predictor)
+                if not overwrite and _is_done(predictions, name, found, image_sha256, made_with, scale):
                     skipped += 1
                     continue
-                files, rows = _segment_file(found, name, predictor, predictions)
-            except DataError as error:
+                with enough_memory("halve BATCH_SIZE or TILE_SIZE and run the same command again: what is done stays"):
+                    files, rows = _segment_file(found, name, predictor, predictions)
+            except (DataError, ModelError) as error:
                 failures.append(str(error) if str(found.path) in str(error) else f"{found.path}: {error}")
+                continue
+            except MemoryError:  # of one image, a broken header may ask for any size
+                failures.append(f"{found.path} does not fit into memory; cut it into smaller images.")
                 continue
             predictions.keep(name, Prediction(str(found.path), image_sha256, made_with, files, rows))
             done, unlike = done + 1, unlike + any(row["unlike_training_images"] == "yes" for row in rows)
             log.info("%s: %s", found.id, _summary(rows, predictor.classes))
-    except torch.OutOfMemoryError as error:
-        raise SettingsError(
-            f"The memory of {predictor.device} is too small for BATCH_SIZE = {settings.BATCH_SIZE} tiles of "
-            f"TILE_SIZE = {settings.TILE_SIZE}; halve BATCH_SIZE and run the same command again: what is done stays."
-        ) from error
     finally:
         table = predictions.write_table()
     result = Predicted(done, skipped, len(failures), unlike, table)
@@ -141,12 +143,7 @@ def run(
 def _load(path: Path, settings: InferenceSettings, workspace: Workspace) -> Predictor:
     checkpoint = load_checkpoint(path, expect_classes=settings.NUM_CLASSES)
     classes = class_map(settings)
-    theirs, ours = tuple(checkpoint.classes.names), classes.names
-    if theirs != ours:
-        names = f"{path} knows the classes as {', '.join(theirs)}, CLASS_NAMES as {', '.join(ours)}"
-        if sorted(theirs) == sorted(ours):
-            raise CheckpointError(f"{names}: put CLASS_NAMES and COLOR_MAPPING in the model's order.")
-        log.warning("%s; the results carry the latter.", names)
+    same_classes(path, checkpoint.classes, classes)
     device = choose_device(settings.DEVICE)
     return Predictor(
         model=rebuild_model(checkpoint).to(device).to(memory_format=torch.channels_last),
@@ -174,7 +171,9 @@ def _file_hash(path: Path) -> str:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _is_done(predictions: Predictions, name: str, found: Found, image_sha256: str, made_with: str) -> bool:
+def _is_done(
+    predictions: Predictions, name: str, found: Found, image_sha256: str, made_with: str, pixel_size: float | None
+) -> bool:
     """Whether ``name`` holds this image's results, made in the same way.
 
     Raises:
@@ -190,7 +189,14 @@ def _is_done(predictions: Predictions, name: str, found: Found, image_sha256: st
                 f"choose another OUTPUT_DIR for this image, or --overwrite."
             )
         return False
-    return known.made_with == made_with and predictions.is_whole(known)
+    same_scale = all(row["pixel_size_nm"] == pixel_size for row in known.rows)
+    return known.made_with == made_with and same_scale and predictions.is_whole(known)
+
+
+def _pixel_size(found: Found, predictor: Predictor) -> float | None:
+    """In nanometres, by the file itself, by a table beside it, or by the settings."""
+    told = image_info(found.path).pixel_size_nm or predictor.pixel_sizes.find(found.path, found.root)
+    return told or predictor.settings.PIXEL_SIZE_NM
 
 
 def _segment_file(
@@ -198,8 +204,7 @@ def _segment_file(
 ) -> tuple[list[str], list[Row]]:
     """Segment all pages of one file; gives the files written, the mask first, and a table row for each page."""
     settings = predictor.settings
-    info = image_info(found.path)
-    pixel_size = info.pixel_size_nm or settings.PIXEL_SIZE_NM
+    info, pixel_size = image_info(found.path), _pixel_size(found, predictor)
     rows: list[Row] = []
 
     def pages() -> Generator[Page]:

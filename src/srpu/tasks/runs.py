@@ -17,8 +17,9 @@ from typing import Any
 
 from srpu import __version__
 from srpu.data.index import Record
-from srpu.errors import WorkspaceError
+from srpu.errors import IndexingError, WorkspaceError
 from srpu.files import make_folder, read_json, write_json
+from srpu.workspace import Workspace
 
 _MANIFEST = "run.json"
 
@@ -64,26 +65,44 @@ def start_run(task_folder: Path, name: str | None, **facts: Any) -> Run:
 
 
 def unfinished_run(task_folder: Path) -> Run:
-    """The newest run, if it has not finished.
+    """The newest run that has ended an epoch, if none has finished since.
 
     Raises:
-        WorkspaceError: There is no run, or the newest has finished, or it stopped before its first epoch ended.
+        WorkspaceError: There is no run, the newest has finished, or none has ended its first epoch.
     """
-    manifests = sorted(task_folder.glob(f"*/{_MANIFEST}"), key=lambda path: read_json(path)["started"])
-    if not manifests:
+    runs = [Run(path.parent, read_json(path)) for path in task_folder.glob(f"*/{_MANIFEST}")]
+    if not runs:
         raise WorkspaceError(f"There is no run to continue in {task_folder}; start one without --resume.")
-    run = Run(manifests[-1].parent, read_json(manifests[-1]))
-    if run.manifest["status"] == "finished":
-        raise WorkspaceError(f"The last run, {run.folder}, has finished; start a new one without --resume.")
-    if not run.state_path.exists():
-        raise WorkspaceError(f"{run.folder} stopped before its first epoch ended; start a new one without --resume.")
-    return run
+    runs.sort(key=lambda run: str(run.manifest["started"]), reverse=True)
+    for run in runs:
+        if run.manifest["status"] == "finished":
+            raise WorkspaceError(f"The last run, {run.folder}, has finished; start a new one without --resume.")
+        if run.state_path.exists():
+            return run
+    raise WorkspaceError(f"{runs[0].folder} stopped before its first epoch ended; start a new one without --resume.")
 
 
-def data_hash(records: Iterable[Record]) -> str:
-    """One hash for a set of images, their masks' places and their splits."""
-    lines = sorted(f"{record.sha256} {record.split} {record.mask}" for record in records)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def data_hash(records: Iterable[Record], workspace: Workspace) -> str:
+    """One hash for a set of images, what their masks' files hold, and their splits.
+
+    Raises:
+        IndexingError: A mask is gone.
+    """
+    masks: dict[str | None, str] = {None: ""}
+    lines = []
+    for record in records:
+        if record.mask not in masks:
+            masks[record.mask] = _file_hash(workspace.path(record.mask or ""))
+        lines.append(f"{record.sha256} {record.split} {masks[record.mask]} {record.mask_page}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise IndexingError(f"The mask {path} cannot be read ({error.strerror}); run `srpu index` again.") from error
 
 
 def versions() -> dict[str, str]:

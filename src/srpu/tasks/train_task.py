@@ -7,18 +7,19 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
 from srpu.data.dataset import Batch, CropSampler, LabelledImage, count_pixels
-from srpu.data.index import Record
+from srpu.data.index import Record, read_truth_version
 from srpu.data.masks import ClassMap
 from srpu.data.normalisation import Normalisation
 from srpu.errors import IndexingError, WorkspaceError
@@ -35,13 +36,25 @@ from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
 from srpu.tasks.validation import EpochLines, Validation
-from srpu.tasks.wiring import Opener, augmenter, class_map, encoder_weights, load_records, normalisation, refuse_leaks
+from srpu.tasks.wiring import (
+    Opener,
+    augmenter,
+    class_map,
+    encoder_weights,
+    enough_memory,
+    load_records,
+    normalisation,
+    refuse_leaks,
+)
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 LEAST_STEPS = 50
 """Steps of an epoch when the labelled area is small, so that patience and epochs mean the same."""
+
+LONGEST_VALIDATION = timedelta(hours=24)
+"""How long the other processes wait while the first one judges."""
 
 NOVELTY_IMAGES = 200
 """Training images that the model remembers, to tell whether a new one is unlike them."""
@@ -112,16 +125,25 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
     if old is not None:
         settings = _as_begun(old, settings)
     precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_VALIDATION)],
+    )
     if not accelerator.is_main_process:
         logging.getLogger("srpu").setLevel(logging.ERROR)
     lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
     with lock:
         material = _material(settings, workspace)
-        run = old or _begin(task_folder, settings, material, accelerator, precision)
-        if run.manifest["data_hash"] != data_hash(material.records):
+        run = old or _begin(task_folder, settings, material, workspace, accelerator, precision)
+        if run.manifest["data_hash"] != data_hash(material.records, workspace):
             raise WorkspaceError(
                 f"The labelled images have changed since {run.folder} began; start a new run without --resume."
+            )
+        if run.manifest["processes"] != accelerator.num_processes:
+            raise WorkspaceError(
+                f"{run.folder} was begun by {run.manifest['processes']} processes, and each would now see other "
+                f"crops than before; continue it with as many."
             )
         return _train(Job(settings, workspace, material, run, accelerator, precision), resume=resume)
 
@@ -145,7 +167,12 @@ def _material(settings: TrainSettings, workspace: Workspace) -> Material:
 
 
 def _begin(
-    task_folder: Path, settings: TrainSettings, material: Material, accelerator: Accelerator, precision: Precision
+    task_folder: Path,
+    settings: TrainSettings,
+    material: Material,
+    workspace: Workspace,
+    accelerator: Accelerator,
+    precision: Precision,
 ) -> Run:
     """A new run, the same in every process."""
     shared: list[Run | None] = [None]
@@ -155,7 +182,8 @@ def _begin(
             settings.RUN_NAME,
             task="train",
             settings=settings.model_dump(mode="json"),
-            data_hash=data_hash(material.records),
+            data_hash=data_hash(material.records, workspace),
+            truth_version=read_truth_version(workspace.path(settings.MASTER_LABELED_JSON)),
             seed=settings.SEED,
             device=str(accelerator.device),
             processes=accelerator.num_processes,
@@ -213,18 +241,20 @@ def _train(job: Job, *, resume: bool) -> Trained:
     )
     _announce(model, job, plan)
     optimizer = build_optimizer(model, settings.OPTIMIZER, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
-    tracker = _tracker(job, validation) if accelerator.is_main_process else Trackers()
+    best = load_checkpoint(job.run.best_path).val_dice if resume else -math.inf
+    tracker = _tracker(job, validation, best) if accelerator.is_main_process else Trackers()
     try:
-        averaged, history = fit(
-            model,
-            optimizer,
-            course,
-            plan,
-            accelerator=accelerator,
-            state_path=job.run.state_path,
-            tracker=tracker,
-            resume=resume,
-        )
+        with enough_memory("halve BATCH_SIZE, then CROP_SIZE, or TILE_SIZE if an epoch had ended"):
+            averaged, history = fit(
+                model,
+                optimizer,
+                course,
+                plan,
+                accelerator=accelerator,
+                state_path=job.run.state_path,
+                tracker=tracker,
+                resume=resume,
+            )
     finally:
         tracker.close()
     promoted = job.run.folder.parent / "best_model.pth"
@@ -289,12 +319,12 @@ def _step(job: Job, vary: Augmenter) -> Callable[[nn.Module, Batch], Tensor]:
     return step
 
 
-def _tracker(job: Job, validation: Validation) -> Tracker:
-    """Where the numbers go: the terminal, a plain file, and what LOGGER names."""
+def _tracker(job: Job, validation: Validation, best: float) -> Tracker:
+    """Where the numbers go: the terminal, a plain file, and what LOGGER names; ``best`` is the best score so far."""
     settings, run = job.settings, job.run
     name = f"{run.folder.parent.name}_{run.folder.name}"
     trackers: list[Tracker] = [
-        EpochLines(settings.NUM_EPOCHS, job.material.classes),
+        EpochLines(settings.NUM_EPOCHS, job.material.classes, best),
         LinesTracker(run.folder / "metrics.jsonl"),
     ]
     if settings.LOGGER == "tensorboard":
@@ -307,7 +337,7 @@ def _tracker(job: Job, validation: Validation) -> Tracker:
             "tags": settings.WANDB_TAGS,
             "config": settings.model_dump(mode="json"),
         }
-        trackers.append(WandbTracker(job.workspace.path("wandb"), name, options))
+        trackers.append(WandbTracker(job.workspace.root, name, options))
     return Trackers(*trackers, pictures=lambda: {"validation": validation.picture})
 
 
@@ -334,7 +364,7 @@ def _promote(job: Job, history: History, promoted: Path) -> None:
     model = rebuild_model(best).to(job.accelerator.device)
     device, precision = job.accelerator.device, job.precision
     features = []
-    for image in job.material.training[:NOVELTY_IMAGES]:
+    for image in job.material.training[:: math.ceil(len(job.material.training) / NOVELTY_IMAGES)]:
         levels = image.open_image()
         shift_scale = job.material.normalisation.shift_scale(levels)
         features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))

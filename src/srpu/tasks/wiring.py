@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from srpu.data.images import databar_rows, pixel_hash, read_image
 from srpu.data.index import Record, read_manifest
 from srpu.data.masks import ClassMap, fit_mask, read_mask
 from srpu.data.normalisation import Normalisation
-from srpu.errors import CheckpointError, IndexingError, LeakError
+from srpu.errors import CheckpointError, IndexingError, LeakError, SettingsError
 from srpu.settings import BaseConfig, EvaluationSettings, InferenceSettings, Ranged, Settings, Switch
 from srpu.workspace import Workspace
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:  # these import torch, which verbs that only look at data do n
     from srpu.data.augment import Augmenter, Variation
     from srpu.data.dataset import LabelledImage
     from srpu.learn.predict import Tiling
+
+log = logging.getLogger(__name__)
 
 
 def class_map(settings: BaseConfig) -> ClassMap:
@@ -89,14 +93,14 @@ def load_records(settings: Settings, workspace: Workspace, split: str | None = N
     """
     path = workspace.path(settings.MASTER_LABELED_JSON)
     records = read_manifest(path)
-    if settings.DATASETS is not None:
-        known = {record.dataset for record in records}
-        unknown = set(settings.DATASETS) - known
-        if unknown:
+    known = {record.dataset for record in records}
+    for setting in ("DATASETS", "DATASET_WEIGHTS"):
+        if unknown := set(getattr(settings, setting) or ()) - known:
             raise IndexingError(
-                f"DATASETS names {', '.join(sorted(unknown))}, which {path} does not hold; "
+                f"{setting} names {', '.join(sorted(unknown))}, which {path} does not hold; "
                 f"it holds {', '.join(sorted(known))}."
             )
+    if settings.DATASETS is not None:
         records = [record for record in records if record.dataset in settings.DATASETS]
     return [record for record in records if split is None or record.split == split]
 
@@ -163,7 +167,8 @@ class Opener:
                 raise IndexingError(f"{path} has changed since it was indexed; run `srpu index` again.")
             return image
 
-        return self._cache.get(record.sha256, decode)
+        key = _key(self._workspace.path(record.image), "image", record.sha256, record.page)
+        return self._cache.get(key, decode)
 
     def mask(self, record: Record) -> np.ndarray:
         """The class ids (h, w) of the record's mask, 255 under the data bar where the mask ends above it.
@@ -179,7 +184,37 @@ class Opener:
         def decode() -> np.ndarray:
             return fit_mask(read_mask(path, self._classes, record.mask_page).ids, shape, bar, path)
 
-        return self._cache.get(_mask_key(path, record.mask_page, shape, bar, self._classes), decode)
+        reading = sorted(self._classes.state().items())
+        return self._cache.get(_key(path, "mask", record.mask_page, shape, bar, reading), decode)
+
+
+@contextmanager
+def enough_memory(cure: str) -> Iterator[None]:
+    """Turn torch's complaints about exhausted memory, the GPU's or the computer's, into a sentence with a ``cure``.
+
+    Raises:
+        SettingsError: There is not enough memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # on a GPU a class of its own, on the CPU a bare one
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise SettingsError(f"There is not enough memory; {cure}.") from error
+
+
+def same_classes(path: Path, theirs: ClassMap, ours: ClassMap) -> None:
+    """Warn where a model's classes have other names than CLASS_NAMES.
+
+    Raises:
+        CheckpointError: They are the same names in another order.
+    """
+    if theirs.names == ours.names:
+        return
+    names = f"{path} knows the classes as {', '.join(theirs.names)}, CLASS_NAMES as {', '.join(ours.names)}"
+    if sorted(theirs.names) == sorted(ours.names):
+        raise CheckpointError(f"{names}: put CLASS_NAMES and COLOR_MAPPING in the model's order.")
+    log.warning("%s; the results carry the latter.", names)
 
 
 def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspace: Workspace) -> Path:
@@ -193,15 +228,21 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
     folder = workspace.path(settings.MODEL_SAVE_DIR)
     best = sorted(folder.glob("*/best_model.pth"), key=lambda path: path.stat().st_mtime)
     if not best:
-        raise CheckpointError(f"There is no trained model in {folder}; run `srpu train` first or set CHECKPOINT_PATH.")
+        unfinished = sorted(folder.glob("*/*/best_model.pth"), key=lambda path: path.stat().st_mtime)
+        cure = (
+            f"`srpu train --resume` finishes the interrupted run, or CHECKPOINT_PATH takes its {unfinished[-1]}"
+            if unfinished
+            else "run `srpu train` first or set CHECKPOINT_PATH"
+        )
+        raise CheckpointError(f"There is no finished model in {folder}; {cure}.")
     return best[-1]
 
 
-def _mask_key(path: Path, page: int | None, shape: tuple[int, int], bar: int, classes: ClassMap) -> str:
-    """Another file, time stamp, size or reading makes another key, so a corrected mask is decoded anew."""
+def _key(path: Path, kind: str, *reading: Any) -> str:
+    """Another file, time stamp, size or reading makes another key, so a file that was replaced is decoded anew."""
     try:
         stat = path.stat()
     except FileNotFoundError as error:
-        raise IndexingError(f"The mask {path} is gone; run `srpu index` again.") from error
-    facts = (str(path), stat.st_size, stat.st_mtime_ns, page, shape, bar, sorted(classes.state().items()))
+        raise IndexingError(f"The {kind} {path} is gone; run `srpu index` again.") from error
+    facts = (str(path), stat.st_size, stat.st_mtime_ns, *reading)
     return hashlib.sha256(repr(facts).encode()).hexdigest()
