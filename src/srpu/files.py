@@ -109,8 +109,12 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkspaceError(f"{path} is not valid JSON ({error}); delete it or restore a copy.") from error
+        raise WorkspaceError(f"{path} is not valid JSON ({error}); correct it, restore a copy or delete it.") from error
 
 
 @contextmanager

@@ -302,8 +302,8 @@ class DatasetConfig(_File):
 
     GROUP_PATTERN: str | None = None
     """Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
-    images of one specimen never part. None: each image is its own group, but stacks and numbered series stay
-    together.
+    images of one specimen never part. None: each image is its own group, but a stack or a numbered series whose
+    neighbours look alike is one, cut into contiguous blocks with a gap between training and validation.
     正则表达式，第一个括号为样品名；同一样品的图像不会被分到不同集合。"""
 
     SPLIT_FILE: str | None = None

@@ -116,3 +116,15 @@ def test_what_cannot_be_repaired(tmp_path: Path, content: str, sentence: str) ->
     with pytest.raises(MaskError, match=sentence):
         repair_mask(path, CLASSES)
     assert [file.name for file in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_class_ids_are_not_repaired_into_the_first_level(tmp_path: Path) -> None:
+    classes = ClassMap(
+        ("a", "b", "c"), ((0, 0, 255), (0, 255, 255), (255, 126, 126)), mask_values={0: 0, 127: 1, 255: 2}
+    )
+    Image.fromarray(np.array([[0, 1, 2]] * 3, np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(MaskError, match="They look like class ids"):
+        read_mask(tmp_path / "m.png", classes)
+    with pytest.raises(MaskError, match="holds class ids, not the levels of MASK_VALUES"):
+        repair_mask(tmp_path / "m.png", classes)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]

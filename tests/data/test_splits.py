@@ -193,15 +193,6 @@ def test_a_picture_that_was_saved_anew_keeps_its_split() -> None:
     assert assign(saved, first.splits, RULE).of == first.of
 
 
-def test_a_copy_of_a_judged_image_is_not_trained_on() -> None:
-    images = singles(range(10))
-    first = assign(images, None, RULE)
-    judged = next(image for image in images if first.of[image.id] == "val")
-    assert (
-        assign([*images, replace(judged, id="copy.tif", group="copy.tif")], first.splits, RULE).of["copy.tif"] == "val"
-    )
-
-
 def test_truth_grows_only_when_asked() -> None:
     first = assign(singles(range(10)), None, RULE)
     grown = assign(singles(range(20)), first.splits, RULE, grow_truth=True)
@@ -341,3 +332,14 @@ def test_a_stack_of_which_one_slice_lies_elsewhere_too_is_still_cut() -> None:
     of = decide([copy, *slices], RULE)
     assert {of[image.id] for image in slices} == {"train", "val", None}
     assert of[copy.id] == of[slices[3].id]
+
+
+def test_a_second_label_of_a_validation_picture_does_not_join_it() -> None:
+    images = singles(range(10))
+    before = assign(images, None, RULE)
+    judged = next(image for image in images if before.of[image.id] == "val")
+    twin = replace(judged, id="twin", group="twin")
+    after = assign([*images, twin], before.splits, RULE)
+    assert after.of["twin"] is None
+    assert after.waiting == ("twin",)
+    assert after.splits == before.splits

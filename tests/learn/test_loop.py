@@ -157,8 +157,8 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_it_says_how_long_it_may_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "srpu"):
         train(tmp_path, Plan(epochs=2, steps_per_epoch=10))
-    assert sum("a step: about 1 minutes at most" in record.getMessage() for record in caplog.records) == 1
-    assert sum("With validation: about 1 more minutes" in record.getMessage() for record in caplog.records) == 1
+    assert sum("a step: about 1 minute at most" in record.getMessage() for record in caplog.records) == 1
+    assert sum("With validation: about 1 minute more" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_numbers_reach_the_tracker_every_epoch(tmp_path: Path) -> None:

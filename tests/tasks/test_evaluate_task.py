@@ -345,7 +345,7 @@ def test_the_newest_best_model_is_named_first(two, caplog):
     old, new = two.model(name="train_old"), two.model(name="train_new")
     os.utime(old, (1, 1))
     outcome = two.evaluate(MODEL)
-    assert caplog.messages[0] == f"Judging the model {new}, the newest best model."
+    assert caplog.messages[0] == f"Judging the model {new}, the best of the last finished run."
     assert outcome.folder.name.endswith("_unet_unet")
     assert outcome.json["model"] == "models/checkpoints/train_new/best_model.pth"
     assert 0 <= outcome.scores["mean_dice"] < 1

@@ -499,3 +499,11 @@ def test_an_image_beyond_memory_does_not_stop_the_others(bench: Bench, monkeypat
     monkeypatch.setattr(predict_task, "read_image", read)
     result = bench.run()
     assert (result.done, result.failed) == (1, 1)
+
+
+def test_pictures_of_an_earlier_prediction_do_not_stay_beside_the_new_mask(bench: Bench) -> None:
+    bench.put("a.png", striped())
+    bench.run(SAVE_PROBABILITIES=True)
+    assert "a_probabilities.tif" in bench.files()
+    bench.run(SAVE_PROBABILITIES=False)
+    assert "a_probabilities.tif" not in bench.files()

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from srpu.config import load_settings
 from srpu.data.images import write_image
 from srpu.data.masks import write_mask
-from srpu.errors import IndexingError, LeakError, WorkspaceError
+from srpu.errors import IndexingError, LeakError, SettingsError, WorkspaceError
 from srpu.files import locked, read_json, write_json
 from srpu.learn.checkpoint import load_checkpoint, load_tensors, rebuild_model
 from srpu.manual import write_configs
@@ -89,8 +89,11 @@ def test_it_learns_three_grey_levels(workspace: Workspace) -> None:
     assert trained.history.best_score > 0.9
 
 
-def test_typing_the_command_twice_makes_two_runs_and_one_best_model(workspace: Workspace) -> None:
-    first, second = train(workspace), train(workspace, "SEED=7")
+def test_typing_the_command_twice_makes_two_runs_and_one_best_model(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = train(workspace, "STEPS_PER_EPOCH=30"), train(workspace, "SEED=7", "LEARNING_RATE=1e-9")
+    assert f"reached a validation Dice of {first.history.best_score:.4f}, this one" in caplog.text
     assert first.folder != second.folder
     assert first.model == second.model
     assert load_checkpoint(second.model).settings["SEED"] == 7
@@ -208,6 +211,8 @@ def test_resume_without_a_run_or_after_its_end_is_refused(workspace: Workspace) 
     with pytest.raises(WorkspaceError, match="no run to continue"):
         train(workspace, resume=True)
     train(workspace)
+    with pytest.raises(WorkspaceError, match="give ENCODER_NAME and DECODER_NAME as then"):
+        train(workspace, "ENCODER_NAME=resnet18", resume=True)
     with pytest.raises(WorkspaceError, match="has finished"):
         train(workspace, resume=True)
 
@@ -225,6 +230,17 @@ def test_an_image_in_training_and_validation_stops(workspace: Workspace) -> None
     content["samples"].append(train_sample | {"id": "copy.tif", "split": "val"})
     write_json(index, content)
     with pytest.raises(LeakError, match=r"copy\.tif"):
+        train(workspace)
+
+
+def test_too_little_memory_and_images_that_are_gone_are_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_task, "fit", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(SettingsError, match="not enough memory; halve BATCH_SIZE"):
+        train(workspace)
+    workspace.path("data/raw/image 1.tif").unlink()
+    with pytest.raises(IndexingError, match=r"1 images are gone \(data/raw/image 1\.tif\)"):
         train(workspace)
 
 
@@ -289,6 +305,7 @@ def test_ctrl_c_ends_with_one_sentence(workspace: Workspace) -> None:
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
+    assert "All finished epochs are kept: `srpu train --resume` goes on from there." in error
     assert "Traceback" not in error
 
 

@@ -150,8 +150,21 @@ def test_an_interrupted_run_is_named_where_a_model_is_missing(workspace: Workspa
     path = workspace.path("models/checkpoints/train_unet_unet/20260101-000000/best_model.pth")
     path.parent.mkdir(parents=True)
     path.touch()
+    path.with_name("state.pth").touch()
     with pytest.raises(CheckpointError, match=r"srpu train --resume.*20260101-000000"):
         newest_checkpoint(InferenceSettings(), workspace)
+
+
+def test_a_later_run_that_was_interrupted_is_named(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    folder = workspace.path("models/checkpoints/train_unet_unet")
+    for number, name in enumerate(
+        ["best_model.pth", "1/best_model.pth", "1/last_model.pth", "2/best_model.pth", "2/state.pth"]
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+        os.utime(folder / name, (number, number))
+    assert newest_checkpoint(InferenceSettings(), workspace) == folder / "best_model.pth"
+    assert f"CHECKPOINT_PATH takes its {folder / '2' / 'best_model.pth'}" in caplog.text
 
 
 def test_exhausted_memory_is_one_sentence() -> None:

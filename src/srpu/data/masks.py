@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, UInt8
 from srpu.data.classes import IGNORE, ClassMap, colour
 from srpu.data.palette import write_mask, write_mask_stack
 from srpu.data.rasters import Raster, read_raster
-from srpu.data.repair import look_like_edges, repair_mask
+from srpu.data.repair import are_ids, look_like_edges, repair_mask
 from srpu.data.tones import Tones, all_grey, colours_of, distances, tolerance, whole_numbers
 from srpu.errors import ImageError, MaskError
 
@@ -230,6 +230,8 @@ def _unknown(path: Path, tones: Tones, colours: Int[np.ndarray, "n 3"], reading:
     shown = ", ".join(f"{names[tone].tolist()} ({tones.counts[tone]} pixels)" for tone in strange[:5])
     more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
     what = f"{path} holds {reading.how} of no class: {shown}{more}"
+    if are_ids(colours, classes):
+        return f"{what}. They look like class ids; convert this mask, or empty MASK_VALUES if all masks are like it."
     if reading.how != "class ids" and look_like_edges(tones, colours, classes):
         return (
             f"{what}. These are smoothed or compressed edges (anti-aliasing): "

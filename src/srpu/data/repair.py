@@ -46,12 +46,23 @@ def repair_mask(path: Path, classes: ClassMap) -> tuple[Path, int]:
     in_colour = raster.pixels.ndim == 3 and all_grey(np.array(classes.colors))  # though the colours are all grey
     if all_grey(colours) and not classes.mask_values and not in_colour:
         raise MaskError(f"{path} is grey; say in MASK_VALUES which level is which class before it can be repaired.")
+    if are_ids(colours, classes):
+        raise MaskError(
+            f"{path} holds class ids, not the levels of MASK_VALUES, so nothing was guessed; convert it, or empty "
+            f"MASK_VALUES if all masks are like it."
+        )
     off = distances(colours, list(targets))
     if not _guessable(tones, off):
         raise MaskError(f"{path} has whole areas in colours of no class, so nothing was guessed; check COLOR_MAPPING.")
     chosen = _nearest_around(tones, off, tolerance(list(targets)))
     write_mask(copy, np.array(list(targets.values()), np.uint8)[chosen], classes)
     return copy, int(tones.counts[off.min(axis=1) > 0].sum())
+
+
+def are_ids(colours: Int[np.ndarray, "n 3"], classes: ClassMap) -> bool:
+    """Whether levels that MASK_VALUES does not name are class ids: next to its 0 they would all look like class 0."""
+    known = all_grey(colours) and all(classes.id_of(int(level)) is not None for level in colours[:, 0])
+    return bool(classes.mask_values) and known and not all(int(level) in classes.mask_values for level in colours[:, 0])
 
 
 def look_like_edges(tones: Tones, colours: Int[np.ndarray, "n 3"], classes: ClassMap) -> bool:

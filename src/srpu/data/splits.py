@@ -88,12 +88,21 @@ def assign(images: Sequence[Labelled], before: Splits | None, rule: Rule, *, gro
     images = _with_known_groups(images, known)
     new = [image for image in images if image.id not in known]
     of = {id_: entry.split for id_, entry in known.items()}
+    pixels = {image.id: image.sha256 for image in images}
+    copies = {
+        id_
+        for id_, entry in known.items()
+        if entry.id != id_ and pixels.get(entry.id) == entry.sha256 and entry.split in ("val", "test")
+        if not grow_truth
+    }
     waiting: set[str] = set()
     if anew:
         of = decide(images, rule)
     else:
         joined, waiting = _join_groups(new, images, of, grow_truth)
         of |= joined
+        of = {id_: split for id_, split in of.items() if id_ not in copies}
+        waiting |= copies  # a further label of a judged picture would change the truth
         fresh = [image for image in new if image.id not in of and image.id not in waiting]
         of |= draw_more(fresh, images, of, rule) if grow_truth else {image.id: "train" for image in fresh}
     return Assigned(

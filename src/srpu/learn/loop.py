@@ -218,23 +218,24 @@ class _Clock:
         """After the first epoch, which took so many seconds with its validation, say how long the rest may take."""
         left = self._plan.epochs - epoch
         if not self._epochs_timed and left:
-            log.info("With validation: about %.0f more minutes at most.", math.ceil(self._within(seconds * left / 60)))
+            log.info("With validation: about %s more at most.", self._told(seconds * left / 60))
         self._epochs_timed = True
 
     def _time_steps(self, left: int) -> None:
         """Once some steps are timed, say how long those that are left may take."""
-        if len(self._marks) > TIMED_STEPS.stop:
+        if self._epochs_timed or len(self._marks) > TIMED_STEPS.stop:
             return
         self._marks.append(time.perf_counter())
         if len(self._marks) == TIMED_STEPS.stop:
             seconds = (self._marks[-1] - self._marks[TIMED_STEPS.start]) / (len(TIMED_STEPS) - 1)
-            minutes = math.ceil(self._within(seconds * left / 60))
-            log.info("%.2f s a step: about %.0f minutes at most, validation not counted.", seconds, minutes)
+            rest = self._told(seconds * left / 60)
+            log.info("%.2f s a step: about %s at most, validation not counted.", seconds, rest)
 
-    def _within(self, minutes: float) -> float:
-        """So many minutes, or what the limit leaves."""
+    def _told(self, minutes: float) -> str:
+        """So many minutes, or what the limit leaves, in words."""
         limit = self._plan.max_minutes
-        return minutes if limit is None else min(minutes, limit - self.minutes())
+        whole = max(math.ceil(minutes if limit is None else min(minutes, limit - self.minutes())), 1)
+        return f"{whole} minute{'s' * (whole > 1)}"
 
 
 def _close_epoch(

@@ -87,7 +87,8 @@ def predict_bands(
         done, waiting = row[:, : end - top], row[:, end - top :]
         if not bool(torch.isfinite(done).all()):
             raise ModelError(
-                'The network answers with numbers that are none (NaN); set PRECISION = "fp32" or train anew.'
+                "The network answers with numbers that are none (NaN): train anew with a lower LEARNING_RATE, or set "
+                'PRECISION = "fp32".'
             )
         yield Band(top, done.cpu().numpy())
 

@@ -57,7 +57,7 @@ def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Conte
     from srpu.learn.predict import predict_bands
 
     path = newest_checkpoint(settings, workspace)
-    log.info("Judging the model %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the newest best model")
+    log.info("Judging the model %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the best of the last finished run")
     checkpoint = load_checkpoint(path, expect_classes=settings.NUM_CLASSES)
     same_classes(path, checkpoint.classes, class_map(settings))
     device = choose_device(settings.DEVICE)

@@ -111,6 +111,10 @@ def pair_up(settings: Settings, workspace: Workspace, scan: Scan) -> list[Pair]:
     """
     raw_dirs = [workspace.path(folder) for folder in settings.RAW_DIRS]
     labeled_dir, datasets_dir = workspace.path(settings.LABELED_DIR), workspace.path(settings.DATASETS_DIR)
+    usual = {"RAW_DIRS": ["data/raw"], "LABELED_DIR": "data/labeled", "DATASETS_DIR": "datasets"}
+    for name, folders in {"RAW_DIRS": raw_dirs, "LABELED_DIR": [labeled_dir], "DATASETS_DIR": [datasets_dir]}.items():
+        if getattr(settings, name) != usual[name] and (missing := [path for path in folders if not path.is_dir()]):
+            raise IndexingError(f"{name} names {missing[0]}, which is no folder; correct it or make that folder.")
     taken = {RAW, LABELED} | {
         workspace.path(file).stem.casefold()
         for file in (settings.MASTER_LABELED_JSON, settings.MASTER_UNLABELED_JSON, settings.SPLITS_JSON)

@@ -106,7 +106,7 @@ def run(
         WorkspaceError: The results cannot be written; what was finished stays.
     """
     path = newest_checkpoint(settings, workspace)
-    log.info("Segmenting with %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the newest best model")
+    log.info("Segmenting with %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the best of the last finished run")
     output = workspace.path(settings.OUTPUT_DIR)
     source = workspace.path(settings.INPUT_DIR) if source is None else source.expanduser().absolute()
     images = result_names(find_images(source, output))
@@ -127,9 +127,7 @@ def run(
             except (DataError, ModelError) as error:
                 failures.append(str(error) if str(found.path) in str(error) else f"{found.path}: {error}")
                 continue
-            except MemoryError:  # of one image, a broken header may ask for any size
-                failures.append(f"{found.path} does not fit into memory; cut it into smaller images.")
-                continue
+            predictions.forget(name, files)
             predictions.keep(name, Prediction(str(found.path), image_sha256, made_with, files, rows))
             done, unlike = done + 1, unlike + any(row["unlike_training_images"] == "yes" for row in rows)
             log.info("%s: %s", found.id, _summary(rows, predictor.classes))
@@ -222,8 +220,11 @@ def _segment_file(
 
     files = file_names(name, info.pages, settings)
     paths = {kind: predictions.output / file for kind, file in files.items()}
-    with closing(pages()) as stream:
-        write_pages(paths, stream, predictor.classes, info.pages * info.height * info.width)
+    try:
+        with closing(pages()) as stream:
+            write_pages(paths, stream, predictor.classes, info.pages * info.height * info.width)
+    except MemoryError as error:  # a broken header may ask for any size
+        raise ImageError(f"{found.path} does not fit into memory; cut it into smaller images.") from error
     return list(files.values()), rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srpu.errors import WorkspaceError
-from srpu.files import read_json, write_json, write_text
+from srpu.files import read_json, write_json, write_text, writing_to
 
 TABLE = "phase_fractions.csv"
 
@@ -57,6 +57,13 @@ class Predictions:
     def keep(self, name: str, prediction: Prediction) -> None:
         """Remember ``prediction`` under ``name``."""
         write_json(self._record(name), asdict(prediction))
+
+    def forget(self, name: str, files: list[str]) -> None:
+        """Delete what an earlier prediction of ``name`` wrote beyond ``files``: it does not belong to the new mask."""
+        known = self.find(name)
+        for file in set(known.files if known else ()) - set(files):
+            with writing_to(self.output / file):
+                (self.output / file).unlink(missing_ok=True)
 
     def is_whole(self, prediction: Prediction) -> bool:
         """Whether all its files are still there."""

@@ -72,7 +72,13 @@ def unfinished_run(task_folder: Path) -> Run:
     """
     runs = [Run(path.parent, read_json(path)) for path in task_folder.glob(f"*/{_MANIFEST}")]
     if not runs:
-        raise WorkspaceError(f"There is no run to continue in {task_folder}; start one without --resume.")
+        states = sorted(task_folder.parent.glob("*/*/state.pth"), key=lambda path: path.stat().st_mtime)
+        cure = (
+            f"the last run of another network lies in {states[-1].parent}: give ENCODER_NAME and DECODER_NAME as then"
+            if states
+            else "start one without --resume"
+        )
+        raise WorkspaceError(f"There is no run to continue in {task_folder}; {cure}.")
     runs.sort(key=lambda run: str(run.manifest["started"]), reverse=True)
     for run in runs:
         if run.manifest["status"] == "finished":

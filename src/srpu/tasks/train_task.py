@@ -22,7 +22,7 @@ from srpu.data.dataset import Batch, CropSampler, LabelledImage, count_pixels
 from srpu.data.index import Record, read_truth_version
 from srpu.data.masks import ClassMap
 from srpu.data.normalisation import Normalisation
-from srpu.errors import IndexingError, WorkspaceError
+from srpu.errors import CheckpointError, IndexingError, SrpuError, WorkspaceError
 from srpu.files import locked
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, save_checkpoint
 from srpu.learn.device import Precision, choose_device, choose_precision
@@ -157,6 +157,9 @@ def _material(settings: TrainSettings, workspace: Workspace) -> Material:
             f"{workspace.path(settings.MASTER_LABELED_JSON)} holds no training image: put masks into "
             f"{workspace.path(settings.LABELED_DIR)} and run `srpu index`."
         )
+    gone = [record.image for record in records if record.split and not workspace.path(record.image).is_file()]
+    if gone:
+        raise IndexingError(f"{len(gone)} images are gone ({', '.join(gone[:5])}); run `srpu index` again.")
     refuse_leaks({record.sha256: "train" for record in training}, judged)
     opener = Opener(settings, workspace)
     images = [opener.labelled(record) for record in training]
@@ -255,6 +258,12 @@ def _train(job: Job, *, resume: bool) -> Trained:
                 tracker=tracker,
                 resume=resume,
             )
+    except (KeyboardInterrupt, SrpuError):
+        if job.run.state_path.exists():
+            log.warning("All finished epochs are kept: `srpu train --resume` goes on from there.")
+        else:
+            log.warning("No epoch had ended yet, so there is nothing to go on from.")
+        raise
     finally:
         tracker.close()
     promoted = job.run.folder.parent / "best_model.pth"
@@ -370,6 +379,7 @@ def _promote(job: Job, history: History, promoted: Path) -> None:
         features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))
     best = replace(best, novelty=Novelty.fit(np.stack(features)).state())
     save_checkpoint(job.run.best_path, best)
+    _compare(best, promoted)
     save_checkpoint(promoted, best)
     row = history.rows[history.best_epoch - 1]
     job.run.finish(
@@ -380,3 +390,18 @@ def _promote(job: Job, history: History, promoted: Path) -> None:
     )
     log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)
     log.info("Model: %s", promoted)
+
+
+def _compare(best: Checkpoint, promoted: Path) -> None:
+    """Say so if the model that is replaced was better on its validation images."""
+    try:
+        before = load_checkpoint(promoted)
+    except CheckpointError:  # there is none, or one that nobody can use
+        return
+    if before.val_dice > best.val_dice:
+        log.warning(
+            "The run before reached a validation Dice of %.4f, this one %.4f. The earlier model stays in its run's "
+            "folder; CHECKPOINT_PATH takes it from there.",
+            before.val_dice,
+            best.val_dice,
+        )

@@ -190,15 +190,16 @@ class Opener:
 
 @contextmanager
 def enough_memory(cure: str) -> Iterator[None]:
-    """Turn torch's complaints about exhausted memory, the GPU's or the computer's, into a sentence with a ``cure``.
+    """Turn exhausted memory, the GPU's or the computer's, into a sentence that ends with ``cure``.
 
     Raises:
         SettingsError: There is not enough memory.
     """
     try:
         yield
-    except RuntimeError as error:  # on a GPU a class of its own, on the CPU a bare one
-        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, on the CPU a bare one
+        words = "MemoryError" if isinstance(error, MemoryError) else str(error)
+        if not any(sign in words for sign in ("MemoryError", "allocate memory", "out of memory")):
             raise
         raise SettingsError(f"There is not enough memory; {cure}.") from error
 
@@ -218,7 +219,7 @@ def same_classes(path: Path, theirs: ClassMap, ours: ClassMap) -> None:
 
 
 def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspace: Workspace) -> Path:
-    """CHECKPOINT_PATH, or the newest best model below MODEL_SAVE_DIR.
+    """CHECKPOINT_PATH, or the best model of the last finished run below MODEL_SAVE_DIR.
 
     Raises:
         CheckpointError: There is none.
@@ -228,14 +229,31 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
     folder = workspace.path(settings.MODEL_SAVE_DIR)
     best = sorted(folder.glob("*/best_model.pth"), key=lambda path: path.stat().st_mtime)
     if not best:
-        unfinished = sorted(folder.glob("*/*/best_model.pth"), key=lambda path: path.stat().st_mtime)
+        unfinished = _unfinished_models(folder)
         cure = (
             f"`srpu train --resume` finishes the interrupted run, or CHECKPOINT_PATH takes its {unfinished[-1]}"
             if unfinished
             else "run `srpu train` first or set CHECKPOINT_PATH"
         )
         raise CheckpointError(f"There is no finished model in {folder}; {cure}.")
+    later = [path for path in _unfinished_models(folder) if path.stat().st_mtime > best[-1].stat().st_mtime]
+    if later:
+        log.warning(
+            "A later run was interrupted and is not used: `srpu train --resume` finishes it, or CHECKPOINT_PATH takes "
+            "its %s.",
+            later[-1],
+        )
     return best[-1]
+
+
+def _unfinished_models(folder: Path) -> list[Path]:
+    """The best models of interrupted runs below ``folder``, the newest last."""
+    models = [
+        path
+        for path in folder.glob("*/*/best_model.pth")
+        if (path.parent / "state.pth").exists() and not (path.parent / "last_model.pth").exists()
+    ]
+    return sorted(models, key=lambda path: path.stat().st_mtime)
 
 
 def _key(path: Path, kind: str, *reading: Any) -> str:
