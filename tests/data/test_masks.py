@@ -275,10 +275,11 @@ def test_close_colours_leave_no_room_to_be_off(tmp_path: Path) -> None:
     refused(save(tmp_path / "m.png", painted), "14 (", classes=classes)
 
 
-def test_transparency_and_depth_do_not_matter(tmp_path: Path) -> None:
+def test_half_transparency_and_depth_do_not_matter(tmp_path: Path) -> None:
     painted = colour(phases(), CLASSES)
     for name, pixels in (
-        ("rgba.png", np.dstack([painted, painted[..., 0]])),
+        ("rgba.png", np.dstack([painted, np.maximum(painted[..., 0], 1)])),
+        ("empty.png", np.dstack([painted, np.zeros_like(painted[..., 0])])),
         ("deep.png", painted.astype(np.uint16) * 257),
     ):
         (tmp_path / name).write_bytes(imagecodecs.png_encode(pixels))
@@ -353,3 +354,19 @@ def test_real_masks_are_read_by_index() -> None:
     assert paths
     for path in paths:
         np.testing.assert_array_equal(read_mask(path, CLASSES).ids, np.asarray(Image.open(path)))
+
+
+def test_transparent_pixels_are_not_labelled_whatever_lies_beneath(tmp_path: Path) -> None:
+    painted = colour(phases(), CLASSES)
+    painted[0, :5] = (12, 200, 7)
+    alpha = np.full(painted.shape[:2], 255, np.uint8)
+    alpha[0, :5] = 0
+    alpha[1, :3] = 0
+    for name in ("m.png", "m.tif"):
+        stored = np.dstack([painted, alpha])
+        if name == "m.png":
+            Image.fromarray(stored).save(tmp_path / name)
+        else:
+            tifffile.imwrite(tmp_path / name, stored, photometric="rgb", extrasamples=["unassalpha"])
+        expected = np.where(alpha == 0, 255, phases())
+        np.testing.assert_array_equal(read_mask(tmp_path / name, CLASSES).ids, expected)

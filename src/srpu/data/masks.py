@@ -74,7 +74,7 @@ def read_mask(path: Path, classes: ClassMap, page: int | None = None) -> Mask:
     """Read one mask as class ids.
 
     Palette images are read by colour if all colours in use are those of classes, else by index; RGB images by colour;
-    grey images through ``classes.mask_values`` or, without, as class ids.
+    grey images through ``classes.mask_values`` or, without, as class ids. Transparent pixels are not labelled.
 
     Args:
         path: The file.
@@ -93,7 +93,11 @@ def read_mask(path: Path, classes: ClassMap, page: int | None = None) -> Mask:
             f"{path} is a lossy JPEG, which changes ids and colours along every border; save the mask as PNG where it "
             f'was drawn, or let `srpu masks repair "{path}"` write a nearest-colour copy.'
         )
-    tones = Tones.of(whole_numbers(path, raster.pixels))
+    pixels = whole_numbers(path, raster.pixels)
+    if raster.hidden is not None:  # erased in an editor; what colour lies beneath means nothing
+        pixels = pixels.copy()
+        pixels[raster.hidden] = pixels[~raster.hidden][0]
+    tones = Tones.of(pixels)
     colours = colours_of(tones.values, raster)
     if raster.palette is not None:
         reading = _read_palette(path, tones.values, colours, classes)
@@ -104,7 +108,10 @@ def read_mask(path: Path, classes: ClassMap, page: int | None = None) -> Mask:
     if not reading.known.all():
         raise MaskError(_unknown(path, tones, colours, reading, classes))
     near = 0 if reading.off is None else int(tones.counts[reading.off].sum())
-    return Mask(tones.paint(reading.ids.astype(np.uint8)), reading.how, near, reading.swapped)
+    ids = tones.paint(reading.ids.astype(np.uint8))
+    if raster.hidden is not None:
+        ids[raster.hidden] = IGNORE
+    return Mask(ids, reading.how, near, reading.swapped)
 
 
 def fit_mask(

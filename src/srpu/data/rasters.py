@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from srpu.errors import ImageError
@@ -41,12 +41,14 @@ class Raster:
         palette: The colour of each index, or None if ``pixels`` are no indices.
         lossy: JPEG or the like: levels are not exactly those that were saved.
         inverted: The file says that zero is white; ``pixels`` have been turned so that zero is black.
+        hidden: Where the file says that a pixel is wholly transparent; None: it says nothing.
     """
 
     pixels: Shaped[np.ndarray, "h w *c"]
     palette: UInt8[np.ndarray, "n 3"] | None = None
     lossy: bool = False
     inverted: bool = False
+    hidden: Bool[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,15 +151,18 @@ def _read_with_pillow(path: Path) -> Raster:
         if picture.mode in ("CMYK", "YCbCr"):
             pixels = np.array(picture.convert("RGB"))
         else:
-            pixels = _without_alpha(np.array(picture))
-    return Raster(pixels * np.uint8(255) if pixels.dtype == bool else pixels, None, lossy)
+            stored = np.array(picture)
+            pixels, hidden = _without_alpha(stored), _hidden(stored)
+            return Raster(pixels * np.uint8(255) if pixels.dtype == bool else pixels, None, lossy, hidden=hidden)
+    return Raster(pixels, None, lossy)
 
 
 def _read_deep_png(path: Path) -> Raster:
     """PNG of 16 bits and several channels, which Pillow would squash to 8 bits."""
     import imagecodecs
 
-    return Raster(_without_alpha(imagecodecs.png_decode(path.read_bytes())))
+    stored = imagecodecs.png_decode(path.read_bytes())
+    return Raster(_without_alpha(stored), hidden=_hidden(stored))
 
 
 def _read_tiff(path: Path, number: int) -> Raster:
@@ -196,6 +201,8 @@ def _interpret_tiff(path: Path, page: Any, pixels: Shaped[np.ndarray, "*shape"])
     see_through = channels == 2 and page.extrasamples[0].name != "UNSPECIFIED"
     if channels not in _CHANNELS.get(photometric, ()) and not (see_through and photometric.startswith("MINIS")):
         raise ImageError(f"{path} holds {channels} channels ({photometric}); save one of them as a greyscale picture.")
+    alpha = page.extrasamples and page.extrasamples[0].name != "UNSPECIFIED"
+    hidden = _hidden(pixels) if alpha else None
     pixels = _without_alpha(pixels)
     if photometric == "PALETTE":
         # Some programs write 0..255 where the standard asks for 0..65535.
@@ -208,7 +215,7 @@ def _interpret_tiff(path: Path, page: Any, pixels: Shaped[np.ndarray, "*shape"])
         pixels = pixels * np.uint8(255)
     if inverted:
         pixels = (255 if page.bitspersample == 1 else 2**page.bitspersample - 1) - pixels
-    return Raster(pixels, None, lossy, inverted)
+    return Raster(pixels, None, lossy, inverted, hidden)
 
 
 def _first_page(path: Path, tif: tifffile.TiffFile) -> Any:
@@ -234,6 +241,14 @@ def _count_pages(path: Path, tif: tifffile.TiffFile) -> int:
         # Stacks above 4 GB: one page's header stands for all, whose pixels follow each other.
         return max(1, math.prod(tif.series[0].shape) // int(first.size))
     return count
+
+
+def _hidden(stored: Shaped[np.ndarray, "h w *c"]) -> Bool[np.ndarray, "h w"] | None:
+    """Where a second or fourth channel is 0; None if it is so nowhere, or everywhere, which some programs write."""
+    if stored.ndim == 2 or stored.shape[2] not in (2, 4):
+        return None
+    hidden: Bool[np.ndarray, "h w"] = stored[..., -1] == 0
+    return hidden if hidden.any() and not hidden.all() else None
 
 
 def _without_alpha(pixels: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "h w *grey_or_rgb"]:
