@@ -212,7 +212,7 @@ def test_palette_with_ignore(tmp_path: Path) -> None:
 
 
 def test_black_that_is_class_0(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Another program gave black to its first class; all other colours agree with their indices."""
+    """Another program gave black to its first class."""
     for name in ("a.png", "b.png"):
         with caplog.at_level(logging.WARNING):
             read = read_mask(save(tmp_path / name, phases(), {0: BLACK, 1: CYAN, 2: PINK}), CLASSES)
@@ -220,15 +220,6 @@ def test_black_that_is_class_0(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         np.testing.assert_array_equal(read.ids, phases())
     assert len(caplog.messages) == 1
     assert "read by index" in caplog.text
-
-
-@pytest.mark.parametrize("used", [(0, 1, 2, 3), (0, 1, 2), (0, 1), (1, 2), (0,)])
-def test_black_before_the_colours_of_classes_is_not_labelled(tmp_path: Path, used: tuple[int, ...]) -> None:
-    """All masks of one program are read alike, whichever of its colours each happens to use."""
-    indices = np.array([used] * 2, np.uint8)
-    read = read_mask(save(tmp_path / "m.png", indices, {0: BLACK, 1: BLUE, 2: CYAN, 3: PINK}), CLASSES)
-    assert read.how == "palette colours"
-    np.testing.assert_array_equal(read.ids, np.array([255, 0, 1, 2], np.uint8)[indices])
 
 
 def test_unknown_palette_index(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def test_ctrl_c_ends_with_one_sentence(workspace: Workspace) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         for line in process.stdout:
-            if line.startswith("Epoch 1/"):
+            if line.startswith("Epoch 2/"):
                 break
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)

@@ -145,15 +145,13 @@ def _read_palette(
 ) -> _Reading:
     """By colour if all colours are those of classes, else through grey levels, else by index.
 
-    The ignore colour, usually black, is also what other programs give to their class 0. Where it stands at the index of
-    a class, and all other colours in use mean the same by colour and by index, the indices decide.
+    The ignore colour, usually black, is also what other programs give to their class 0. Where it is in use and the
+    indices are ids as well, the indices decide.
     """
     by_colour = _match_colours(colours, classes, "palette colours")
     by_index = _match_ids(indices, classes, "palette indices")
     if by_colour.known.all():
-        labelled = by_colour.ids != IGNORE
-        agree = labelled.any() and np.array_equal(by_colour.ids[labelled], by_index.ids[labelled])
-        if labelled.all() or not agree or not by_index.known.all() or np.array_equal(by_colour.ids, by_index.ids):
+        if IGNORE not in by_colour.ids or not by_index.known.all() or np.array_equal(by_colour.ids, by_index.ids):
             return by_colour
         _say_ambiguous(path.parent)
     elif all_grey(colours):

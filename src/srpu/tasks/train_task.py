@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -259,10 +259,8 @@ def _train(job: Job, *, resume: bool) -> Trained:
                 resume=resume,
             )
     except (KeyboardInterrupt, SrpuError):
-        if job.run.state_path.exists():
-            log.warning("All finished epochs are kept: `srpu train --resume` goes on from there.")
-        else:
-            log.warning("No epoch had ended yet, so there is nothing to go on from.")
+        kept = "All finished epochs are kept: `srpu train --resume` goes on from there."
+        log.warning(kept if job.run.state_path.exists() else "No epoch had ended yet; there is nothing to go on from.")
         raise
     finally:
         tracker.close()
@@ -394,14 +392,11 @@ def _promote(job: Job, history: History, promoted: Path) -> None:
 
 def _compare(best: Checkpoint, promoted: Path) -> None:
     """Say so if the model that is replaced was better on its validation images."""
-    try:
-        before = load_checkpoint(promoted)
-    except CheckpointError:  # there is none, or one that nobody can use
-        return
-    if before.val_dice > best.val_dice:
-        log.warning(
-            "The run before reached a validation Dice of %.4f, this one %.4f. The earlier model stays in its run's "
-            "folder; CHECKPOINT_PATH takes it from there.",
-            before.val_dice,
-            best.val_dice,
-        )
+    with suppress(CheckpointError):  # there is none, or one that nobody can use
+        if (before := load_checkpoint(promoted).val_dice) > best.val_dice:
+            log.warning(
+                "The run before reached a validation Dice of %.4f, this one %.4f. The earlier model stays in its run's "
+                "folder; CHECKPOINT_PATH takes it from there.",
+                before,
+                best.val_dice,
+            )
