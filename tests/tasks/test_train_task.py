@@ -93,7 +93,7 @@ def test_typing_the_command_twice_makes_two_runs_and_one_best_model(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = train(workspace, "STEPS_PER_EPOCH=30"), train(workspace, "SEED=7", "LEARNING_RATE=1e-9")
-    assert f"reached a validation Dice of {first.history.best_score:.4f}, this one" in caplog.text
+    assert f"had a validation Dice of {first.history.best_score:.4f}, this one" in caplog.text
     assert first.folder != second.folder
     assert first.model == second.model
     assert load_checkpoint(second.model).settings["SEED"] == 7

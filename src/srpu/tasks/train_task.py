@@ -394,9 +394,5 @@ def _compare(best: Checkpoint, promoted: Path) -> None:
     """Say so if the model that is replaced was better on its validation images."""
     with suppress(CheckpointError):  # there is none, or one that nobody can use
         if (before := load_checkpoint(promoted).val_dice) > best.val_dice:
-            log.warning(
-                "The run before reached a validation Dice of %.4f, this one %.4f. The earlier model stays in its run's "
-                "folder; CHECKPOINT_PATH takes it from there.",
-                before,
-                best.val_dice,
-            )
+            sentence = "The run before had a validation Dice of %.4f, this one %.4f; CHECKPOINT_PATH can still name it."
+            log.warning(sentence, before, best.val_dice)
