@@ -5,46 +5,38 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
-from srpu.data.dataset import Batch, CropSampler, LabelledImage, count_pixels
+from srpu.data.dataset import Batch, CropSampler, count_pixels
 from srpu.data.index import Record, read_truth_version
-from srpu.data.masks import ClassMap
-from srpu.data.normalisation import Normalisation
-from srpu.errors import CheckpointError, IndexingError, SrpuError, WorkspaceError
+from srpu.errors import SrpuError, WorkspaceError
 from srpu.files import locked
-from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, save_checkpoint
+from srpu.learn.checkpoint import load_checkpoint, save_checkpoint
 from srpu.learn.device import Precision, choose_device, choose_precision
 from srpu.learn.loop import Course, History, Plan, fit
 from srpu.learn.losses import LOSSES, balanced_weights
-from srpu.learn.novelty import Novelty, pooled_features
 from srpu.learn.optim import build_optimizer
-from srpu.learn.predict import Tiling
 from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Trackers, WandbTracker
 from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
+from srpu.tasks.promotion import checkpoints, promote
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.training_job import Job, Material, gather
 from srpu.tasks.validation import EpochLines, Validation
 from srpu.tasks.wiring import (
-    Opener,
     augmenter,
-    class_map,
     encoder_weights,
     enough_memory,
     load_records,
-    normalisation,
-    refuse_leaks,
 )
 from srpu.workspace import Workspace
 
@@ -55,9 +47,6 @@ LEAST_STEPS = 50
 
 LONGEST_VALIDATION = timedelta(hours=24)
 """How long the other processes wait while the first one judges."""
-
-NOVELTY_IMAGES = 200
-"""Training images that the model remembers, to tell whether a new one is unlike them."""
 
 PATHS = ("RAW_DIRS", "LABELED_DIR", "DATASETS_DIR", "CACHE_DIR", "CACHE_LIMIT_GB", "DEVICE")
 """Settings that may differ when a run is continued: they do not change a number."""
@@ -72,42 +61,6 @@ class Trained:
     history: History
 
 
-@dataclass(frozen=True)
-class Material:
-    """What is learned from and judged on.
-
-    Attributes:
-        records: Training, validation and test images, as the index knows them.
-        training: The images that crops are drawn from.
-        validation: The images that the best epoch is chosen on.
-        classes: What the masks' ids mean.
-        normalisation: How every image is normalised.
-    """
-
-    records: list[Record]
-    training: list[LabelledImage]
-    validation: list[LabelledImage]
-    classes: ClassMap
-    normalisation: Normalisation
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: what was asked for, what it learns from, where it writes and what computes it."""
-
-    settings: TrainSettings
-    workspace: Workspace
-    material: Material
-    run: Run
-    accelerator: Accelerator
-    precision: Precision
-
-    @property
-    def tiling(self) -> Tiling:
-        """How validation images are cut."""
-        return Tiling(self.settings.TILE_SIZE, self.settings.TILE_OVERLAP)
-
-
 def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) -> Trained:
     """Train a model on the index's training images, choosing the best epoch on its validation images.
 
@@ -116,8 +69,30 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
         LeakError: A validation or test image is also a training image.
         WorkspaceError: Another training holds the folder, or there is no run to continue.
     """
+    return train(settings, workspace, model_folder(settings, workspace), resume=resume)
+
+
+def model_folder(settings: TrainSettings, workspace: Workspace) -> Path:
+    """Where all trainings of this network lie."""
     name = f"train_{settings.ENCODER_NAME}_{settings.DECODER_NAME}".replace("/", "-")
-    task_folder = workspace.path(settings.MODEL_SAVE_DIR) / name
+    return workspace.path(settings.MODEL_SAVE_DIR) / name
+
+
+def train(
+    settings: TrainSettings,
+    workspace: Workspace,
+    task_folder: Path,
+    *,
+    roles: Callable[[list[Record]], list[Record]] = list,
+    resume: bool = False,
+) -> Trained:
+    """Train a model whose runs lie in ``task_folder``; ``roles`` may give the index's records other splits.
+
+    Raises:
+        IndexingError: Nothing to train on.
+        LeakError: A validation or test image is also a training image.
+        WorkspaceError: Another training holds the folder, or there is no run to continue.
+    """
     device = choose_device(settings.DEVICE)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
@@ -134,7 +109,7 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
         logging.getLogger("srpu").setLevel(logging.ERROR)
     lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
     with lock:
-        material = _material(settings, workspace)
+        material = gather(settings, workspace, roles(load_records(settings, workspace)))
         run = old or _begin(task_folder, settings, material, workspace, accelerator, precision)
         if run.manifest["data_hash"] != data_hash(material.records, workspace):
             raise WorkspaceError(
@@ -146,27 +121,6 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
                 f"crops than before; continue it with as many."
             )
         return _train(Job(settings, workspace, material, run, accelerator, precision), resume=resume)
-
-
-def _material(settings: TrainSettings, workspace: Workspace) -> Material:
-    records = load_records(settings, workspace)
-    training = [record for record in records if record.split == "train"]
-    judged = [record for record in records if record.split in ("val", "test")]
-    if not training:
-        raise IndexingError(
-            f"{workspace.path(settings.MASTER_LABELED_JSON)} holds no training image: put masks into "
-            f"{workspace.path(settings.LABELED_DIR)} and run `srpu index`."
-        )
-    gone = [record.image for record in records if record.split and not workspace.path(record.image).is_file()]
-    if gone:
-        raise IndexingError(f"{len(gone)} images are gone ({', '.join(gone[:5])}); run `srpu index` again.")
-    refuse_leaks({record.sha256: "train" for record in training}, judged)
-    opener = Opener(settings, workspace)
-    images = [opener.labelled(record) for record in training]
-    validation = [opener.labelled(record) for record in judged if record.split == "val"]
-    if not validation:
-        log.warning("There is no validation image: the last epoch is kept, and nothing tells how good it is.")
-    return Material(training + judged, images, validation, class_map(settings), normalisation(settings, images))
 
 
 def _begin(
@@ -233,7 +187,7 @@ def _train(job: Job, *, resume: bool) -> Trained:
     validation = Validation(
         material.validation, material.classes, material.normalisation, job.tiling, accelerator.device, job.precision
     )
-    make = _checkpoints(model, job)
+    make = checkpoints(model, job)
     course = Course(
         batches=lambda start: sampler.batches(
             settings.BATCH_SIZE, start=start, rank=accelerator.process_index, ranks=accelerator.num_processes
@@ -267,7 +221,7 @@ def _train(job: Job, *, resume: bool) -> Trained:
     promoted = job.run.folder.parent / "best_model.pth"
     if accelerator.is_main_process:
         save_checkpoint(job.run.last_path, make(averaged, history.epoch, history.rows[-1].get("score", math.nan)))
-        _promote(job, history, promoted)
+        promote(job, history, promoted)
     accelerator.wait_for_everyone()
     return Trained(job.run.folder, promoted, history)
 
@@ -346,53 +300,3 @@ def _tracker(job: Job, validation: Validation, best: float) -> Tracker:
         }
         trackers.append(WandbTracker(job.workspace.root, name, options))
     return Trackers(*trackers, pictures=lambda: {"validation": validation.picture})
-
-
-def _checkpoints(model: Segmenter, job: Job) -> Callable[[nn.Module, int, float], Checkpoint]:
-    """Makes checkpoints of the averaged weights."""
-    fixed: dict[str, Any] = {
-        "model": model.spec,
-        "classes": job.material.classes,
-        "normalisation": job.material.normalisation,
-        "settings": job.settings.model_dump(mode="json"),
-        "trained_on": {record.sha256: str(record.split) for record in job.material.records},
-    }
-
-    def make(averaged: nn.Module, epoch: int, score: float) -> Checkpoint:
-        weights = {name: tensor.detach().cpu() for name, tensor in averaged.state_dict().items()}
-        return Checkpoint(weights, epoch, float(score), **fixed)
-
-    return make
-
-
-def _promote(job: Job, history: History, promoted: Path) -> None:
-    """Let the best model remember what it was trained on, and make it the one that other verbs take."""
-    best = load_checkpoint(job.run.best_path)
-    model = rebuild_model(best).to(job.accelerator.device)
-    device, precision = job.accelerator.device, job.precision
-    features = []
-    for image in job.material.training[:: math.ceil(len(job.material.training) / NOVELTY_IMAGES)]:
-        levels = image.open_image()
-        shift_scale = job.material.normalisation.shift_scale(levels)
-        features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))
-    best = replace(best, novelty=Novelty.fit(np.stack(features)).state())
-    save_checkpoint(job.run.best_path, best)
-    _compare(best, promoted)
-    save_checkpoint(promoted, best)
-    row = history.rows[history.best_epoch - 1]
-    job.run.finish(
-        best_epoch=history.best_epoch,
-        epochs=history.epoch,
-        minutes=round(history.minutes, 2),
-        scores={name: value if math.isfinite(value) else None for name, value in row.items()},
-    )
-    log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)
-    log.info("Model: %s", promoted)
-
-
-def _compare(best: Checkpoint, promoted: Path) -> None:
-    """Say so if the model that is replaced was better on its validation images."""
-    with suppress(CheckpointError):  # there is none, or one that nobody can use
-        if (before := load_checkpoint(promoted).val_dice) > best.val_dice:
-            sentence = "The run before had a validation Dice of %.4f, this one %.4f; CHECKPOINT_PATH can still name it."
-            log.warning(sentence, before, best.val_dice)

@@ -1,0 +1,83 @@
+"""One training: what was asked for, what it learns from and is judged on, where it writes and what computes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from srpu.data.dataset import LabelledImage
+from srpu.data.index import Record
+from srpu.data.masks import ClassMap
+from srpu.data.normalisation import Normalisation
+from srpu.errors import IndexingError
+from srpu.learn.device import Precision
+from srpu.learn.predict import Tiling
+from srpu.settings import TrainSettings
+from srpu.tasks.runs import Run
+from srpu.tasks.wiring import Opener, class_map, normalisation, refuse_leaks
+from srpu.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from and judged on.
+
+    Attributes:
+        records: Training, validation and test images, as the index knows them.
+        training: The images that crops are drawn from.
+        validation: The images that the best epoch is chosen on.
+        classes: What the masks' ids mean.
+        normalisation: How every image is normalised.
+    """
+
+    records: list[Record]
+    training: list[LabelledImage]
+    validation: list[LabelledImage]
+    classes: ClassMap
+    normalisation: Normalisation
+
+
+def gather(settings: TrainSettings, workspace: Workspace, records: Sequence[Record]) -> Material:
+    """The images of ``records`` by their splits.
+
+    Raises:
+        IndexingError: Nothing to train on, or files are gone.
+        LeakError: A validation or test image is also a training image.
+    """
+    training = [record for record in records if record.split == "train"]
+    judged = [record for record in records if record.split in ("val", "test")]
+    if not training:
+        raise IndexingError(
+            f"{workspace.path(settings.MASTER_LABELED_JSON)} holds no training image: put masks into "
+            f"{workspace.path(settings.LABELED_DIR)} and run `srpu index`."
+        )
+    gone = [record.image for record in records if record.split and not workspace.path(record.image).is_file()]
+    if gone:
+        raise IndexingError(f"{len(gone)} images are gone ({', '.join(gone[:5])}); run `srpu index` again.")
+    refuse_leaks({record.sha256: "train" for record in training}, judged)
+    opener = Opener(settings, workspace)
+    images = [opener.labelled(record) for record in training]
+    validation = [opener.labelled(record) for record in judged if record.split == "val"]
+    return Material(training + judged, images, validation, class_map(settings), normalisation(settings, images))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what was asked for, what it learns from, where it writes and what computes it."""
+
+    settings: TrainSettings
+    workspace: Workspace
+    material: Material
+    run: Run
+    accelerator: Accelerator
+    precision: Precision
+
+    @property
+    def tiling(self) -> Tiling:
+        """How validation images are cut."""
+        return Tiling(self.settings.TILE_SIZE, self.settings.TILE_OVERLAP)
