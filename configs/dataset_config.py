@@ -22,6 +22,12 @@ TEST_RATIO = 0.1
 # 划分的随机种子；划分只做一次，保存在 json/splits.json。
 SPLIT_SEED = 42
 
+# Cross-validation: `srpu train` trains this many models, each without another part of the specimens, and
+# `srpu evaluate` judges every image by the model that has not seen it. Advisable with fewer than 15 specimens;
+# 0: off.
+# 交叉验证的折数：每幅图像由没有见过它的模型评估；样品少于 15 个时建议使用；0 表示关闭。
+FOLDS = 0
+
 # Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
 # images of one specimen never part. None: each image is its own group, but a stack or a numbered series whose
 # neighbours look alike is one, cut into contiguous blocks with a gap between training and validation.

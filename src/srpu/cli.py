@@ -210,10 +210,16 @@ def train(
     config: ConfigFile = None,
     workspace: Folder = None,
 ) -> None:
-    """Train a model on the labelled images."""
-    from srpu.tasks import train_task
+    """Train a model on the labelled images; with FOLDS = k, k of them."""
+    settings, found = _load("train", overrides, config, workspace)
+    if settings.FOLDS:
+        from srpu.tasks import folds_task
 
-    train_task.run(*_load("train", overrides, config, workspace), resume=resume)
+        folds_task.run(settings, found, resume=resume)
+    else:
+        from srpu.tasks import train_task
+
+        train_task.run(settings, found, resume=resume)
 
 
 @app.command()

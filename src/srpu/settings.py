@@ -300,6 +300,12 @@ class DatasetConfig(_File):
     """Seed of the split, which is decided once and kept in json/splits.json.
     划分的随机种子；划分只做一次，保存在 json/splits.json。"""
 
+    FOLDS: Annotated[int, Field(ge=0, le=50)] = 0
+    """Cross-validation: `srpu train` trains this many models, each without another part of the specimens, and
+    `srpu evaluate` judges every image by the model that has not seen it. Advisable with fewer than 15 specimens;
+    0: off.
+    交叉验证的折数：每幅图像由没有见过它的模型评估；样品少于 15 个时建议使用；0 表示关闭。"""
+
     GROUP_PATTERN: str | None = None
     """Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
     images of one specimen never part. None: each image is its own group, but a stack or a numbered series whose
@@ -319,6 +325,13 @@ class DatasetConfig(_File):
     DATASET_WEIGHTS: dict[str, Positive] = {}
     """How often each data set appears in a batch, e.g. {"labeled": 2, "other": 1}; those not named weigh 1.
     每个数据集在批次中的权重；未列出的为 1。"""
+
+    @field_validator("FOLDS")
+    @classmethod
+    def _more_than_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one fold leaves nothing to train on; 5 is usual, 0 turns cross-validation off")
+        return value
 
     @field_validator("GROUP_PATTERN")
     @classmethod

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +15,10 @@ import torch
 from accelerate.state import AcceleratorState
 
 from srpu.config import load_settings
-from srpu.data.images import write_image
 from srpu.data.masks import write_mask
 from srpu.errors import IndexingError, LeakError, SettingsError, WorkspaceError
 from srpu.files import locked, read_json, write_json
 from srpu.learn.checkpoint import load_checkpoint, load_tensors, rebuild_model
-from srpu.manual import write_configs
 from srpu.tasks import index_task, train_task
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
@@ -37,26 +34,6 @@ SMALL = [
     "DEVICE=cpu",
     "TILE_SIZE=64",
 ]
-
-
-def blobs(seed: int, size: int = 48) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that differ in brightness."""
-    random = np.random.default_rng(seed)
-    ids = np.kron(random.integers(0, 3, (size // 8, size // 8)), np.ones((8, 8), int)).astype(np.uint8)
-    return (ids * 80 + random.integers(0, 30, ids.shape)).astype(np.uint8), ids
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    made = Workspace(tmp_path / "工作 区")
-    write_configs(made.configs)
-    classes = class_map(load_settings("index", made).settings)
-    for number in range(6):
-        image, ids = blobs(number)
-        write_image(made.path(f"data/raw/image {number}.tif"), image)
-        write_mask(made.path(f"data/labeled/image {number}.png"), ids, classes)
-    index_task.run(load_settings("index", made).settings, made)
-    return made
 
 
 def train(workspace: Workspace, *overrides: str, resume: bool = False) -> train_task.Trained:
@@ -166,7 +143,7 @@ def test_kill_9_loses_at_most_the_current_epoch(workspace: Workspace) -> None:
 def test_a_run_is_not_continued_on_other_labels_or_by_more_processes(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_task, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(train_task, "promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(workspace)
     monkeypatch.undo()
@@ -197,7 +174,7 @@ def _relabel(workspace: Workspace) -> None:
 def test_settings_that_changed_are_named_when_a_run_is_continued(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train_task, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(train_task, "promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(workspace)
     monkeypatch.undo()
@@ -249,16 +226,13 @@ def test_no_training_image_says_what_to_do(workspace: Workspace) -> None:
         train(workspace, 'DATASETS=["other"]')
 
 
-def test_three_labelled_images_are_enough(tmp_path: Path) -> None:
-    made = Workspace(tmp_path)
-    write_configs(made.configs)
-    classes = class_map(load_settings("index", made).settings)
-    for number in range(3):
-        image, ids = blobs(number)
-        write_image(made.path(f"data/raw/{number}.png"), image)
-        write_mask(made.path(f"data/labeled/{number}.png"), ids, classes)
-    index_task.run(load_settings("index", made).settings, made)
-    assert np.isfinite(train(made).history.best_score)
+def test_three_labelled_images_are_enough(workspace: Workspace) -> None:
+    for number in range(3, 6):
+        workspace.path(f"data/raw/image {number}.tif").unlink()
+        workspace.path(f"data/labeled/image {number}.png").unlink()
+    workspace.path("json/splits.json").unlink()
+    index_task.run(load_settings("index", workspace).settings, workspace)
+    assert np.isfinite(train(workspace).history.best_score)
 
 
 def test_a_class_that_no_mask_shows_is_named(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,7 +57,7 @@ def decide(images: Sequence[Labelled], rule: Rule) -> dict[str, Split | None]:
     """
     images = sorted(images, key=lambda image: image.id)
     random = np.random.default_rng(rule.seed)
-    units = _units(images)
+    units = units_of(images)
     rule = _without_test_if_few(rule, len(units))
     of: dict[str, Split | None] = {}
     whole = []
@@ -70,7 +70,7 @@ def decide(images: Sequence[Labelled], rule: Rule) -> dict[str, Split | None]:
         else:
             whole.append(unit)
     of |= _draw(whole, *_how_many(len(whole), rule), random)
-    return _with_copies(images, of)
+    return with_copies(images, of)
 
 
 def draw_more(
@@ -87,15 +87,15 @@ def draw_more(
     if not fresh:
         return {}
     groups = {split: {image.group for image in images if of.get(image.id) == split} for split in SPLITS}
-    units = _units(fresh)
+    units = units_of(fresh)
     total = len({image.group for image in images})
     val, test = _how_many(total, _without_test_if_few(rule, total))
     val = min(max(val - len(groups["val"]), 1), len(units))
     test = min(max(test - len(groups["test"]), 0), len(units) - val)
-    return _with_copies(fresh, _draw(units, val, test, np.random.default_rng(rule.seed)))
+    return with_copies(fresh, _draw(units, val, test, np.random.default_rng(rule.seed)))
 
 
-def _units(images: Iterable[Labelled]) -> list[list[Labelled]]:
+def units_of(images: Iterable[Labelled]) -> list[list[Labelled]]:
     """The images that must not part: those of a group, and of groups that share a picture.
 
     Of copies of one picture there is only one, that in a stack if there is one.
@@ -119,7 +119,7 @@ def _units(images: Iterable[Labelled]) -> list[list[Labelled]]:
     return list(units.values())
 
 
-def _with_copies(images: Iterable[Labelled], of: Mapping[str, Split | None]) -> dict[str, Split | None]:
+def with_copies(images: Iterable[Labelled], of: Mapping[str, Split | None]) -> dict[str, Split | None]:
     """The splits of all images, given those of the first copies."""
     images = list(images)
     by_pixels = {image.sha256: of[image.id] for image in images if image.id in of}

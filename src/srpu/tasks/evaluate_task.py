@@ -7,9 +7,10 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,13 +24,14 @@ from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8b
 from srpu.progress import track
 from srpu.settings import EvaluationSettings
 from srpu.tasks.contender import Contender, mask_contender, model_contender
+from srpu.tasks.cross_validation import advice, fold_contender
 from srpu.tasks.evaluation_report import Evaluation, counted, decimal, spread, write_evaluation
 from srpu.tasks.runs import data_hash, versions
 from srpu.tasks.scores import (
     ImageScore,
     Scale,
     Tally,
-    by_dataset,
+    by_part,
     classes_csv,
     image_json,
     images_csv,
@@ -66,11 +68,16 @@ def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
         WorkspaceError: The results cannot be written.
     """
     _check_foreground(settings)
+    folds: dict[Record, str] = {}
     if settings.PREDICTIONS_DIR:
         folder = workspace.path(settings.PREDICTIONS_DIR)
         log.info("Judging the masks in %s.", folder)
         records = _records(settings, workspace)
         contender = mask_contender(folder, records, class_map(settings))
+    elif settings.FOLDS:
+        contender, folds = fold_contender(settings, workspace)
+        records = list(folds)
+        log.info("Judged on %s.", counted("folds", records))
     else:
         contender = model_contender(settings, workspace)
         records = _records(settings, workspace)
@@ -78,6 +85,7 @@ def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
     with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
         with enough_memory("halve BATCH_SIZE or TILE_SIZE"):
             evaluation = _judge(contender, records, Opener(settings, workspace), settings, results)
+        evaluation = replace(evaluation, **_about_folds(evaluation, folds, settings, workspace))
         _write_scores(results, evaluation, settings, workspace)
         report = write_evaluation(results / "report.html", evaluation)
     _say(evaluation, report)
@@ -108,6 +116,7 @@ def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSett
         **evaluation.facts,
         "all": summary_json(summary, classes),
         "datasets": {name: summary_json(part, classes) for name, part in evaluation.datasets.items()},
+        "folds": {name: summary_json(part, classes) for name, part in evaluation.folds.items()},
         "images": [image_json(image) for image in evaluation.judged],
         "all_settings": settings.model_dump(mode="json"),
         "data_hash": data_hash((image.record for image in evaluation.judged), workspace),
@@ -125,6 +134,20 @@ def _check_foreground(settings: EvaluationSettings) -> None:
         raise SettingsError(
             f"FOREGROUND_CLASSES holds {wrong[0]}, but the ids end at {settings.NUM_CLASSES - 1}; correct the list."
         )
+
+
+def _about_folds(
+    evaluation: Evaluation, folds: dict[Record, str], settings: EvaluationSettings, workspace: Workspace
+) -> dict[str, Any]:
+    """The scores of each fold where there are folds, or the advice to make some."""
+    if folds:
+        return {
+            "split": "folds",
+            "folds": by_part(evaluation.judged, evaluation.scale, lambda image: folds[image.record]),
+        }
+    if settings.PREDICTIONS_DIR or settings.EVALUATION_SPLIT != "val":
+        return {}
+    return {"advice": advice(load_records(settings, workspace))}
 
 
 def _records(settings: EvaluationSettings, workspace: Workspace) -> list[Record]:
@@ -189,7 +212,7 @@ def _judge(
         scale=scale,
         judged=judged,
         summary=summarise(judged, scale),
-        datasets=by_dataset(judged, scale),
+        datasets=by_part(judged, scale, lambda image: image.record.dataset),
         facts=facts,
         trained_on=contender.trained_on,
         worst_cases=settings.WORST_CASES,
@@ -228,4 +251,6 @@ def _say(evaluation: Evaluation, report: Path) -> None:
         log.info(
             "  %s: Dice %s (over groups %s).", of, decimal(summary.scores[f"dice.{of}"]), spread(summary, f"dice.{of}")
         )
+    if evaluation.advice:
+        log.info("%s", evaluation.advice)
     log.info("Report: %s", report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +17,13 @@ from srpu.pictures import RGB, WRONG, confusion_picture, legend, shrink
 from srpu.report import Block, Card, Cards, Cell, Legend, Picture, Section, Table, Text, write_report
 from srpu.tasks.scores import ImageScore, Scale, Summary, worst_first
 
-SPLITS = {"val": "validation", "test": "test", "train": "training", "all": "all labelled images"}
+SPLITS = {
+    "val": "validation",
+    "test": "test",
+    "train": "training",
+    "all": "all labelled images",
+    "folds": "cross-validation",
+}
 """What people call a split."""
 
 HEADLINES = {
@@ -58,6 +64,17 @@ _READING = Text(
 )
 
 
+_FOLDS = Text(
+    (
+        "Each fold was predicted by a model that was trained on all other folds, to its last epoch: no image was used "
+        "to train or to choose the model that is judged on it. The scores above count all folds together.",
+        "每一折都由只用其他折训练到最后一轮的模型预测：评估某幅图像的模型，在训练和选择时都没有用过它。"
+        "上面的分数由所有折一起计算。",
+    ),
+    kind="note",
+)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """All that is known when every image has been judged.
@@ -71,6 +88,8 @@ class Evaluation:
         facts: What was judged, how and when.
         trained_on: The split in which the model knew each image, by pixel hash.
         worst_cases: How many of the worst images come first.
+        folds: Of each fold, where the model was cross-validated.
+        advice: What would tell more.
     """
 
     split: str
@@ -81,6 +100,8 @@ class Evaluation:
     facts: dict[str, str]
     trained_on: Mapping[str, str]
     worst_cases: int
+    folds: Mapping[str, Summary] = field(default_factory=dict)
+    advice: str = ""
 
     def headlines(self) -> dict[str, str]:
         """The whole-image scores there are, and what people call them."""
@@ -104,8 +125,10 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
         Section("Scores per class", [_class_table(evaluation, summary)]),
         Section("What was taken for what", [_confusion(evaluation)]),
     ]
+    if evaluation.folds:
+        sections.append(Section("Folds", [_FOLDS, _part_table(evaluation, "Fold", evaluation.folds)]))
     if len(evaluation.datasets) > 1:
-        tables: list[Block] = [_dataset_table(evaluation)]
+        tables: list[Block] = [_part_table(evaluation, "Data set", evaluation.datasets)]
         tables += [_class_table(evaluation, part, name) for name, part in evaluation.datasets.items()]
         sections.append(Section("Data sets", tables))
     if shown:
@@ -181,6 +204,8 @@ def _remarks(evaluation: Evaluation) -> list[Block]:
         )
     if evaluation.summary.groups < 2:
         remarks.append("All images belong to one specimen (group), so there is no interval: n/a.")
+    if evaluation.advice:
+        remarks.append(evaluation.advice)
     absent = [
         of
         for of, pixels in zip(evaluation.scale.classes.names, evaluation.summary.tally.matrix.sum(axis=1), strict=True)
@@ -215,13 +240,13 @@ def _confusion(evaluation: Evaluation) -> Picture:
     return Picture(evaluation.confusion, caption, "confusion.png", chart=True)
 
 
-def _dataset_table(evaluation: Evaluation) -> Table:
+def _part_table(evaluation: Evaluation, what: str, parts: Mapping[str, Summary]) -> Table:
     names = evaluation.headlines()
     rows: list[list[str | Cell]] = [
-        [data, str(part.images), str(part.groups), *(_cell(part, name) for name in names)]
-        for data, part in evaluation.datasets.items()
+        [part_name, str(part.images), str(part.groups), *(_cell(part, name) for name in names)]
+        for part_name, part in parts.items()
     ]
-    return Table(["Data set", "Images", "Groups", *names.values()], rows)
+    return Table([what, "Images", "Groups", *names.values()], rows)
 
 
 def _image_table(evaluation: Evaluation, folder: Path) -> Table:

@@ -126,10 +126,12 @@ def summarise(judged: Sequence[ImageScore], scale: Scale) -> Summary:
     return Summary(len(judged), len(groups), tally, scale.scores(tally) | by_image, over_groups)
 
 
-def by_dataset(judged: Sequence[ImageScore], scale: Scale) -> dict[str, Summary]:
-    """The summary of each data set, by name."""
-    names = sorted({image.record.dataset for image in judged})
-    return {name: summarise([image for image in judged if image.record.dataset == name], scale) for name in names}
+def by_part(judged: Sequence[ImageScore], scale: Scale, part_of: Callable[[ImageScore], str]) -> dict[str, Summary]:
+    """The summary of each part, by name: of each data set, or of each fold."""
+    parts: dict[str, list[ImageScore]] = defaultdict(list)
+    for image in judged:
+        parts[part_of(image)].append(image)
+    return {name: summarise(parts[name], scale) for name in sorted(parts)}
 
 
 def worst_first(judged: Sequence[ImageScore]) -> list[ImageScore]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -98,7 +99,7 @@ def train(
         torch.cuda.set_device(device)
     old = unfinished_run(task_folder) if resume else None
     if old is not None:
-        settings = _as_begun(old, settings)
+        settings = as_begun(old.manifest["settings"], settings)
     precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
     accelerator = Accelerator(
         cpu=device.type == "cpu",
@@ -152,10 +153,10 @@ def _begin(
     return shared[0]
 
 
-def _as_begun(old: Run, now: TrainSettings) -> TrainSettings:
-    """The settings that the run began with; those that have changed since are named and left aside."""
+def as_begun(settings: Mapping[str, Any], now: TrainSettings) -> TrainSettings:
+    """The ``settings`` that a run began with; those that have changed since are named and left aside."""
     current = now.model_dump(mode="json")
-    begun = old.manifest["settings"] | {name: current[name] for name in PATHS}
+    begun = {**settings, **{name: current[name] for name in PATHS}}
     changed = sorted(name for name in begun if begun[name] != current.get(name))
     if changed:
         log.warning(

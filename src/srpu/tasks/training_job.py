@@ -63,6 +63,8 @@ def gather(settings: TrainSettings, workspace: Workspace, records: Sequence[Reco
     opener = Opener(settings, workspace)
     images = [opener.labelled(record) for record in training]
     validation = [opener.labelled(record) for record in judged if record.split == "val"]
+    if not judged:
+        log.warning("There is no validation image: the last epoch is kept, and nothing tells how good it is.")
     return Material(training + judged, images, validation, class_map(settings), normalisation(settings, images))
 
 
