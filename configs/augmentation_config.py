@@ -6,9 +6,16 @@
 运行 `srpu config check` 检查设置，`srpu config show` 显示实际生效的值及其来源。
 """
 
-# Mirror left-right and top-bottom, each with probability p.
-# 左右、上下翻转。
+# Mirror left-right.
+# 左右翻转。
 FLIP = {
+    "enabled": True,
+    "p": 0.5,
+}
+
+# Mirror top-bottom. Turn off where "up" means something (layers on a substrate), together with ROTATE_90.
+# 上下翻转；上下方向有意义时（如基底上的涂层）请与 ROTATE_90 一起关闭。
+FLIP_VERTICAL = {
     "enabled": True,
     "p": 0.5,
 }

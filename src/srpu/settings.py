@@ -228,8 +228,12 @@ class AugmentationConfig(_File):
     """
 
     FLIP: Switch = Switch(p=0.5)
-    """Mirror left-right and top-bottom, each with probability p.
-    左右、上下翻转。"""
+    """Mirror left-right.
+    左右翻转。"""
+
+    FLIP_VERTICAL: Switch = Switch(p=0.5)
+    """Mirror top-bottom. Turn off where "up" means something (layers on a substrate), together with ROTATE_90.
+    上下翻转；上下方向有意义时（如基底上的涂层）请与 ROTATE_90 一起关闭。"""
 
     ROTATE_90: Switch = Switch(p=0.75)
     """Turn by 90, 180 or 270 degrees. Turn off where "up" means something (layers on a substrate).

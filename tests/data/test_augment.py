@@ -38,6 +38,7 @@ def test_image_and_mask_stay_aligned(seed: int, degrees: float, low: float, high
     augmenter = Augmenter(
         crop=32,
         flip=Variation(0.5),
+        flip_vertical=Variation(0.5),
         rotate_90=Variation(0.5),
         rotate=Variation(1.0, -degrees, degrees),
         scale=Variation(1.0, low, high),
@@ -65,11 +66,14 @@ def test_a_quarter_turn_is_exact() -> None:
         assert any(torch.equal(torch.rot90(before, turns), after) for turns in (1, 2, 3))
 
 
-def test_flips_are_exact() -> None:
-    augmenter = Augmenter(crop=32, flip=ALWAYS)
+@pytest.mark.parametrize(
+    ("augmenter", "axes"),
+    [(Augmenter(crop=32, flip=ALWAYS), (2,)), (Augmenter(crop=32, flip_vertical=ALWAYS), (1,))],
+)
+def test_flips_are_exact(augmenter: Augmenter, axes: tuple[int, ...]) -> None:
     images, masks = windows(augmenter)
     _, ids = augmenter(images, masks, random())
-    assert torch.equal(ids, masks.flip(1, 2))
+    assert torch.equal(ids, masks.flip(axes))
 
 
 def test_windows_are_large_enough_for_any_turn_and_scale() -> None:

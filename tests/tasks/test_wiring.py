@@ -116,10 +116,13 @@ def test_the_newest_best_model_is_taken(workspace: Workspace) -> None:
 
 
 def test_switched_off_augmentations_are_off(workspace: Workspace) -> None:
-    off = [f"{name}.enabled=False" for name in ("FLIP", "ROTATE_90", "ROTATE", "SCALE", "GAIN", "OFFSET", "GAMMA")]
+    off = [
+        f"{name}.enabled=False"
+        for name in ("FLIP", "FLIP_VERTICAL", "ROTATE_90", "ROTATE", "SCALE", "GAIN", "OFFSET", "GAMMA")
+    ]
     made = augmenter(settings(workspace, *off, "BLUR.p=0.25", "NOISE.range=[0.1, 0.3]"))
     assert made.source_size == made.crop == 256
-    assert made.gain.p == made.flip.p == 0
+    assert made.gain.p == made.flip.p == made.flip_vertical.p == 0
     assert made.blur.p == 0.25
     assert (made.noise.low, made.noise.high) == (0.1, 0.3)
 

@@ -39,7 +39,8 @@ class Augmenter:
 
     Attributes:
         crop: Edge in pixels of the crops that come out.
-        flip: Mirrored along each axis, with probability ``p`` each.
+        flip: Mirrored left-right.
+        flip_vertical: Mirrored top-bottom.
         rotate_90: Turned by 90, 180 or 270 degrees.
         rotate: Turned by degrees.
         scale: Enlarged by a factor.
@@ -52,6 +53,7 @@ class Augmenter:
 
     crop: int
     flip: Variation = OFF
+    flip_vertical: Variation = OFF
     rotate_90: Variation = OFF
     rotate: Variation = OFF
     scale: Variation = OFF
@@ -81,7 +83,8 @@ class Augmenter:
 
     def _move(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         count, source = len(images), images.shape[-1]
-        sides = 1 - 2 * (torch.rand(count, 2, generator=generator) < self.flip.p).float()
+        mirrored = torch.tensor([self.flip.p, self.flip_vertical.p])
+        sides = 1 - 2 * (torch.rand(count, 2, generator=generator) < mirrored).float()
         quarters = torch.randint(1, 4, (count,), generator=generator)
         quarters = quarters * (torch.rand(count, generator=generator) < self.rotate_90.p)
         turn = quarters * (math.pi / 2) + torch.deg2rad(self.rotate.draw(count, 0.0, generator))

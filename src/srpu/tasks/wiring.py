@@ -74,6 +74,7 @@ def augmenter(settings: Settings) -> Augmenter:
     return Augmenter(
         crop=settings.CROP_SIZE,
         flip=variation(settings.FLIP),
+        flip_vertical=variation(settings.FLIP_VERTICAL),
         rotate_90=variation(settings.ROTATE_90),
         rotate=variation(settings.ROTATE),
         scale=variation(settings.SCALE),
