@@ -136,10 +136,19 @@ class Run:
 
     def _settings(self, task: str, workspace: Workspace, *more: str) -> Any:
         """The defaults, what the protocol fixes, and the method's changes as far as the task knows them."""
+        overrides = self.overrides()
+        if task == "train":
+            epochs = max(self.steps // STEPS_PER_EPOCH, 1)
+            overrides += [f"NUM_EPOCHS={epochs}", f"STEPS_PER_EPOCH={STEPS_PER_EPOCH}", "EARLY_STOPPING_PATIENCE=0"]
+        overrides += self.changes
+        return load_settings(task, workspace, [*known(task, workspace, overrides), *more]).settings
+
+    def overrides(self) -> list[str]:
+        """What the protocol fixes."""
         protocol = PROTOCOLS[self.protocol]
         ids = range(len(protocol.classes))
         folder = self.data / protocol.folder
-        overrides = [
+        return [
             f"NUM_CLASSES={len(ids)}",
             f"CLASS_NAMES={dict(zip(ids, protocol.classes, strict=True))}",
             f"COLOR_MAPPING={dict(zip(ids, COLOURS, strict=False))}",
@@ -151,14 +160,9 @@ class Run:
             "LOGGER=none",
             *protocol.settings,
         ]
-        if task == "train":
-            epochs = max(self.steps // STEPS_PER_EPOCH, 1)
-            overrides += [f"NUM_EPOCHS={epochs}", f"STEPS_PER_EPOCH={STEPS_PER_EPOCH}", "EARLY_STOPPING_PATIENCE=0"]
-        overrides += self.changes
-        return load_settings(task, workspace, [*_known(task, workspace, overrides), *more]).settings
 
 
-def _known(task: str, workspace: Workspace, overrides: Iterable[str]) -> Iterator[str]:
+def known(task: str, workspace: Workspace, overrides: Iterable[str]) -> Iterator[str]:
     """Those that name a setting of ``task``."""
     known = type(load_settings(task, workspace).settings).model_fields
     for override in overrides:

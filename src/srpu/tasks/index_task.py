@@ -19,7 +19,7 @@ from srpu.data.scan import Facts, Scan, likeness
 from srpu.data.splits import Splits, assign, read_splits, write_splits
 from srpu.errors import IndexingError
 from srpu.files import locked, writing_to
-from srpu.settings import Settings
+from srpu.settings import BaseConfig, Settings
 from srpu.tasks.index_summary import listed, say_hand_split, say_masks, say_split, say_table
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
@@ -111,9 +111,10 @@ def pair_up(settings: Settings, workspace: Workspace, scan: Scan) -> list[Pair]:
     """
     raw_dirs = [workspace.path(folder) for folder in settings.RAW_DIRS]
     labeled_dir, datasets_dir = workspace.path(settings.LABELED_DIR), workspace.path(settings.DATASETS_DIR)
-    usual = {"RAW_DIRS": ["data/raw"], "LABELED_DIR": "data/labeled", "DATASETS_DIR": "datasets"}
     for name, folders in {"RAW_DIRS": raw_dirs, "LABELED_DIR": [labeled_dir], "DATASETS_DIR": [datasets_dir]}.items():
-        if getattr(settings, name) != usual[name] and (missing := [path for path in folders if not path.is_dir()]):
+        if getattr(settings, name) != BaseConfig.model_fields[name].default and (
+            missing := [path for path in folders if not path.is_dir()]
+        ):
             raise IndexingError(f"{name} names {missing[0]}, which is no folder; correct it or make that folder.")
     taken = {RAW, LABELED} | {
         workspace.path(file).stem.casefold()
