@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from srpu.data.images import pixel_hash, read_image, write_image
 from srpu.data.index import Record, write_manifest
@@ -22,6 +23,7 @@ from srpu.errors import (
     SettingsError,
     WorkspaceError,
 )
+from srpu.pictures import GAINED, WRONG
 from srpu.settings import EvaluationSettings
 from srpu.tasks import contender, evaluate_task
 from srpu.tasks.wiring import class_map
@@ -445,6 +447,8 @@ def test_masks_against_a_model(bench, blind, caplog):
     assert against["sentence"] in outcome.page.replace("&#39;", "'")
     assert "lose most" not in outcome.page
     assert outcome.page.count('href="compared/') == len(list((outcome.folder / "compared").iterdir())) == 5
+    blue, red = drawn(outcome.folder / "compared" / "001_0.png")
+    assert blue > 1000 > red
     assert caplog.messages[-2] == (
         "These masks are better than models/checkpoints/train_unet_unet/best_model.pth: mean Dice +0.667 [+0.667, "
         "+0.667] over 5 groups."
@@ -452,11 +456,20 @@ def test_masks_against_a_model(bench, blind, caplog):
     assert len(blind) == 5
 
 
+def drawn(panel: Path) -> list[int]:
+    """Pixels that the panel marks as gained and as lost."""
+    sheet = np.asarray(Image.open(panel))
+    return [int((sheet == mark).all(axis=-1).sum()) for mark in (GAINED, WRONG)]
+
+
 def test_the_greatest_losses_are_shown(bench, blind):
     halves(bench, 3)
     for number, wrong in enumerate([2, 0, 1]):
         bench.predict(f"{number}.png", np.full((48, 64), wrong, np.uint8))
-    page = bench.evaluate(against=bench.model(), WORST_CASES=1).page
+    outcome = bench.evaluate(against=bench.model(), WORST_CASES=1)
+    page = outcome.page
+    blue, red = drawn(outcome.folder / "compared" / "001_0.png")
+    assert red > 1000 > blue
     assert "Where these masks lose most:" in page
     assert "0.png: mean Dice 0.000 against 0.333, difference -0.333" in page
     assert "fewer than 5 groups cannot show a gain" in page
