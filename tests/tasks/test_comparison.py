@@ -116,7 +116,7 @@ def test_the_verdict_is_one_sentence():
     assert one.verdict == SAME
     assert one.sentence == (
         "This model is not distinguishable from old.pth: mean Dice +0.300 [n/a] over 1 group; fewer than 5 groups "
-        "cannot show a gain."
+        "cannot show a gain or a small loss."
     )
 
 

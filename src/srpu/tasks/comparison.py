@@ -129,7 +129,11 @@ class Comparison:
         parts = [f"{self.this.capitalize()} {are} {words} {self.other}: mean Dice {total} over {groups}"]
         if total.groups < ENOUGH_GROUPS:
             lost = f"every group loses, more than {PLAIN_LOSS} on average"
-            parts.append(lost if self.verdict == WORSE else f"fewer than {ENOUGH_GROUPS} groups cannot show a gain")
+            parts.append(
+                lost
+                if self.verdict == WORSE
+                else f"fewer than {ENOUGH_GROUPS} groups cannot show a gain or a small loss"
+            )
         for word in (BETTER, WORSE):
             names = [of for of in self.classes.names if self.scores[f"dice.{of}"].verdict == word]
             if names and word != self.verdict:

@@ -69,7 +69,7 @@ def _score_table(comparison: Comparison) -> Table:
         for name, score in comparison.scores.items()
     ]
     columns = ["Score", comparison.this.capitalize(), "Other", "Difference", "Groups", "Verdict"]
-    return Table(columns, rows, "Means over groups, as the small numbers above.")
+    return Table(columns, rows, "Means over groups, of the images where both sides have the score.")
 
 
 def _image_row(comparison: Comparison, image: ImageScore, theirs: Scores) -> list[str | Cell]:
