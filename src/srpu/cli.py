@@ -220,7 +220,9 @@ def train(
 def evaluate(
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="OTHER.pth", help="Also say whether this other model is better or worse."),
+        typer.Option(
+            "--against", metavar="OTHER.pth", help="Also say whether it is better or worse than this other model."
+        ),
     ] = None,
     overrides: Overrides = None,
     config: ConfigFile = None,
