@@ -152,6 +152,10 @@ def test_flags_reach_the_tasks(run: Run, stub: Stub, workspace: Path, tmp_path: 
     assert calls[0][0][2] == Path("my images")
     assert calls[0][1] == {"overwrite": True}
 
+    calls = stub("evaluate_task")
+    run("evaluate", "--against", "old model.pth")
+    assert calls[0][0][2] == Path("old model.pth")
+
     calls = stub("stats_task")
     run("stats", "--show-augmentations")
     assert calls[0][1] == {"show_augmentations": True}

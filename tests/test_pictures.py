@@ -6,7 +6,9 @@ from PIL import Image
 
 from srpu.data.classes import ClassMap
 from srpu.pictures import (
+    GAINED,
     WRONG,
+    change_map,
     class_label,
     confusion_picture,
     curves,
@@ -58,6 +60,15 @@ def test_errors_are_red_and_unjudged_pixels_white():
     assert len(set(picture[0, 0])) == 1
     faint = error_map(truth, truth, np.array([[0, 90, 200]], np.uint8))
     assert (faint[0] >= 170).all()
+
+
+def test_what_was_gained_is_blue_and_what_was_lost_red():
+    truth = np.array([[1, 1, 1, 1, 255, 255]], np.uint8)
+    before, after = np.array([[1, 0, 1, 0, 255, 0]], np.uint8), np.array([[1, 1, 0, 2, 0, 255]], np.uint8)
+    picture = change_map(truth, before, after)[0]
+    assert [tuple(pixel) for pixel in picture[1:3]] == [GAINED, WRONG]
+    assert (picture[[0, 3]] == error_map(truth, truth)[0, [0, 3]]).all()
+    assert (picture[4:] == 255).all()
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (1, 1), (3, 2000), (2000, 30), (40, 50)])

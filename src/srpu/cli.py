@@ -223,11 +223,21 @@ def train(
 
 
 @app.command()
-def evaluate(overrides: Overrides = None, config: ConfigFile = None, workspace: Folder = None) -> None:
+def evaluate(
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="OTHER.pth", help="Also say whether it is better or worse than this other model."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
     """Judge a model, or masks made by anything; with a report."""
     from srpu.tasks import evaluate_task
 
-    evaluate_task.run(*_load("evaluate", overrides, config, workspace))
+    evaluate_task.run(*_load("evaluate", overrides, config, workspace), against)
 
 
 @app.command()

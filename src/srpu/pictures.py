@@ -25,6 +25,7 @@ Grey = UInt8[np.ndarray, "h w"]
 
 INK = (31, 41, 51)
 WRONG = (214, 40, 40)
+GAINED = (31, 111, 178)
 CURVES = ("#1f6fb2", "#d1495b", "#2e8b57", "#e09f3e", "#6c5b9e", "#4a9ba6", "#8c6239", "#6b7280")
 _GAP = 10
 
@@ -70,6 +71,20 @@ def error_map(
     picture = to_rgb(faint)
     picture[truth != prediction] = WRONG
     picture[truth == IGNORE] = 255
+    return picture
+
+
+def change_map(
+    truth: UInt8[np.ndarray, "h w"],
+    before: UInt8[np.ndarray, "h w"],
+    after: UInt8[np.ndarray, "h w"],
+    image: Shaped[np.ndarray, "h w"] | None = None,
+) -> RGB:
+    """Pixels blue that only ``after`` has right, red that only ``before`` has; the others as in :func:`error_map`."""
+    picture = error_map(truth, truth, image)
+    judged = truth != IGNORE
+    picture[judged & (after == truth) & (before != truth)] = GAINED
+    picture[judged & (after != truth) & (before == truth)] = WRONG
     return picture
 
 

@@ -14,6 +14,7 @@ from srpu.learn.metrics import (
     boundary_score,
     confusion,
     dice,
+    difference_interval,
     foreground_iou,
     interval,
     iou,
@@ -159,6 +160,12 @@ def test_the_interval_is_students_over_group_means():
 
 def test_the_interval_of_two_groups_is_cut_to_what_scores_can_be():
     assert interval({"a": [0.5], "b": [0.9]})[1:] == (0, 1)
+
+
+def test_the_interval_of_differences_is_not_cut():
+    """The deviation of 0.9 and -0.9 is 0.9 × √2, and t for one degree of freedom 12.706."""
+    assert difference_interval({"a": [0.9], "b": [-0.9]}) == pytest.approx((0, -12.706205 * 0.9, 12.706205 * 0.9))
+    assert interval({"a": [0.9], "b": [-0.9]}) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("groups", [{}, {"a": [0.5, 0.9]}, {"a": [0.7], "b": [math.nan]}])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from srpu.data.images import pixel_hash, read_image, write_image
 from srpu.data.index import Record, write_manifest
@@ -22,6 +23,7 @@ from srpu.errors import (
     SettingsError,
     WorkspaceError,
 )
+from srpu.pictures import GAINED, WRONG
 from srpu.settings import EvaluationSettings
 from srpu.tasks import contender, evaluate_task
 from srpu.tasks.wiring import class_map
@@ -63,9 +65,12 @@ class Bench:
         write_mask(self.others / name, ids, CLASSES)
         return self.others / name
 
-    def evaluate(self, settings: EvaluationSettings = SETTINGS, **changes: object) -> "Outcome":
+    def evaluate(
+        self, settings: EvaluationSettings = SETTINGS, against: Path | str | None = None, **changes: object
+    ) -> "Outcome":
         write_manifest(self.workspace.path(settings.MASTER_LABELED_JSON), self.records)
-        return Outcome(evaluate_task.run(settings.model_copy(update=changes), self.workspace).folder)
+        against = None if against is None else Path(against)
+        return Outcome(evaluate_task.run(settings.model_copy(update=changes), self.workspace, against).folder)
 
     def model(
         self, *, classes: int = 3, trained_on: dict[str, str] | None = None, name: str = "train_unet_unet"
@@ -400,6 +405,143 @@ def test_classes_of_other_names_are_said(two, caplog):
     assert "knows the classes as carbon, SE, AM, CLASS_NAMES as x, y, z; the results carry the latter." in caplog.text
     with pytest.raises(CheckpointError, match="in the model's order"):
         two.evaluate(MODEL, CLASS_NAMES={0: "SE", 1: "carbon", 2: "AM"})
+
+
+@pytest.fixture
+def blind(monkeypatch) -> list[tuple[int, ...]]:
+    """Every model says class 0 everywhere; holds the shape of each image that was predicted."""
+    from srpu.learn.predict import Band
+
+    predicted = []
+
+    def bands(model, image, *_, **__):
+        predicted.append(image.shape)
+        yield Band(0, np.stack([np.full(image.shape, x, np.float32) for x in (0.8, 0.1, 0.1)]))
+
+    monkeypatch.setattr("srpu.learn.predict.predict_bands", bands)
+    return predicted
+
+
+def halves(bench: Bench, count: int) -> None:
+    """Images that are class 0 and class 1 in equal parts, with perfect masks of others."""
+    truth = np.repeat(np.array([[0, 1]], np.uint8), 32, axis=1).repeat(48, axis=0)
+    for number in range(count):
+        bench.add(f"{number}.png", truth)
+        bench.predict(f"{number}.png", truth)
+
+
+def test_masks_against_a_model(bench, blind, caplog):
+    """All class 0 on two halves: Dice 2 × 0.5 / 1.5 = 2/3 and 0, IoU 1/2 and 0; perfect masks have 1 everywhere."""
+    caplog.set_level(logging.INFO, "srpu")
+    halves(bench, 5)
+    outcome = bench.evaluate(against=bench.model())
+    against = outcome.json["against"]
+    assert outcome.scores["mean_dice"] == 1
+    assert (against["model"], against["verdict"]) == ("models/checkpoints/train_unet_unet/best_model.pth", "better")
+    assert {name: score["difference"] for name, score in against["scores"].items()} == {
+        "mean_dice": 0.666667, "dice.carbon": 0.333333, "dice.SE": 1, "dice.AM": None, "mean_iou": 0.75,
+    }  # fmt: skip
+    assert against["images"][4]["dice.carbon"] == {"this": 1, "other": 0.666667}
+    assert [row["verdict"] for row in outcome.rows("comparison.csv")] == ["better", "better", "better", "n/a", "better"]
+    assert f"<h2>Compared with {against['model']}</h2>" in outcome.page
+    assert against["sentence"] in outcome.page.replace("&#39;", "'")
+    assert "lose most" not in outcome.page
+    assert outcome.page.count('href="compared/') == len(list((outcome.folder / "compared").iterdir())) == 5
+    blue, red = drawn(outcome.folder / "compared" / "001_0.png")
+    assert blue > 1000 > red
+    assert caplog.messages[-2] == (
+        "These masks are better than models/checkpoints/train_unet_unet/best_model.pth: mean Dice +0.667 [+0.667, "
+        "+0.667] over 5 groups."
+    )
+    assert len(blind) == 5
+
+
+def drawn(panel: Path) -> list[int]:
+    """Pixels that the panel marks as gained and as lost."""
+    sheet = np.asarray(Image.open(panel))
+    return [int((sheet == mark).all(axis=-1).sum()) for mark in (GAINED, WRONG)]
+
+
+def test_the_greatest_losses_are_shown(bench, blind):
+    halves(bench, 3)
+    for number, wrong in enumerate([2, 0, 1]):
+        bench.predict(f"{number}.png", np.full((48, 64), wrong, np.uint8))
+    outcome = bench.evaluate(against=bench.model(), WORST_CASES=1)
+    page = outcome.page
+    blue, red = drawn(outcome.folder / "compared" / "001_0.png")
+    assert red > 1000 > blue
+    assert "Where these masks lose most:" in page
+    assert "0.png: mean Dice 0.000 against 0.333, difference -0.333" in page
+    assert "fewer than 5 groups cannot show a gain or a small loss" in page
+    assert page.count('href="compared/') == 3 + 1
+
+
+def test_two_models_each_see_an_image_once(two, blind, caplog):
+    caplog.set_level(logging.INFO, "srpu")
+    old, new = two.model(name="old"), two.model(name="new")
+    os.utime(old, (1, 1))
+    outcome = two.evaluate(MODEL, against=old)
+    assert len(blind) == 4
+    assert outcome.json["model"] == "models/checkpoints/new/best_model.pth"
+    assert outcome.json["against"]["verdict"] == "not distinguishable"
+    assert caplog.messages[0] == f"Judging the model {new}, the best of the last finished run."
+    assert f"Compared with the model {old}." in caplog.messages
+    assert "Both sides have the same scores on every image; are they copies of one model?" in caplog.messages
+    assert "against" not in two.evaluate(MODEL).json
+
+
+def test_the_other_model_is_found_from_here_and_in_the_workspace(two, blind, monkeypatch):
+    two.model(name="old"), two.model(name="new")
+    new = two.workspace.root / "models" / "checkpoints" / "new"
+    monkeypatch.chdir(new.parent / "old")
+    for name in ("best_model.pth", "models/checkpoints/old/best_model.pth"):
+        outcome = two.evaluate(MODEL, against=name, CHECKPOINT_PATH=str(new / "best_model.pth"))
+        assert outcome.json["against"]["model"] == "models/checkpoints/old/best_model.pth"
+
+
+def test_what_cannot_be_compared_is_one_sentence_before_the_work(two, monkeypatch):
+    monkeypatch.setattr(evaluate_task, "_judge", lambda *_: pytest.fail("worked in vain"))
+    path = two.model()
+    with pytest.raises(CheckpointError, match=r"--against names .*best_model\.pth, which is the judged model itself"):
+        two.evaluate(MODEL, against=path.parent / ".." / path.parent.name / path.name)
+    with pytest.raises(
+        CheckpointError, match=r"There is no model at .*gone\.pth; name a checkpoint .* after --against"
+    ):
+        two.evaluate(MODEL, against=path.parent / "gone.pth")
+    with pytest.raises(CheckpointError, match=r"train_unet_unet is a folder; name a checkpoint"):
+        two.evaluate(MODEL, against=path.parent)
+    other = two.model(name="other", classes=2)
+    with pytest.raises(CheckpointError, match=r"other.best_model\.pth tells 2 classes apart .*NUM_CLASSES = 3"):
+        two.evaluate(MODEL, against=other, CHECKPOINT_PATH=str(path))
+    assert not (two.workspace.root / "evaluation_results").exists()
+
+
+@pytest.mark.parametrize("guilty", ["this", "other"])
+def test_a_leak_into_either_model_names_it(two, guilty):
+    leaked = {two.records[0].sha256: "train"}
+    this, other = (two.model(name=name, trained_on=leaked if name == guilty else {}) for name in ("this", "other"))
+    with pytest.raises(LeakError, match=rf"used to train models/checkpoints/{guilty}/best_model\.pth \(a\.png\)"):
+        two.evaluate(MODEL, against=other, CHECKPOINT_PATH=str(this))
+
+
+def test_unfair_advantages_are_said(two, blind, caplog):
+    first, second = (record.sha256 for record in two.records)
+    this = two.model(name="this", trained_on={first: "val", second: "val"})
+    other = two.model(name="other", trained_on={first: "val"})
+    outcome = two.evaluate(MODEL, against=other, CHECKPOINT_PATH=str(this))
+    remark = (
+        "The best epoch of this model was chosen on 1 of these 2 images, where the model models/checkpoints/other/"
+        "best_model.pth had no such help: an unfair advantage of this model."
+    )
+    assert remark in caplog.messages
+    assert remark in outcome.page
+    two.records[1] = replace(two.records[1], split="train")
+    other = two.model(name="other", trained_on={first: "val", second: "train"})
+    remarks = two.evaluate(MODEL, against=other, CHECKPOINT_PATH=str(this), EVALUATION_SPLIT="all").json["against"]
+    assert [remark.split(", where")[0] for remark in remarks["remarks"]][1:] == [
+        "The model models/checkpoints/other/best_model.pth learned from 1 of these 2 images",
+        "Both sides have the same scores on every image; are they copies of one model?",
+    ]
 
 
 def test_without_a_model_training_is_advised(two):

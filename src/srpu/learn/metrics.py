@@ -176,6 +176,18 @@ def interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple[float, flo
     >>> interval({"a": [0.5, 0.7]})
     (0.6, nan, nan)
     """
+    mean, low, high = difference_interval(values_by_group)
+    return mean, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+
+
+def difference_interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
+    """The same as :func:`interval` for differences of scores, which may lie on either side of 0: nothing is cut off.
+
+    For group means 0.2, 0.1 and 0, t with two degrees of freedom reaches 4.303 × 0.1 / √3 = 0.248 to either side:
+
+    >>> tuple(round(x, 3) for x in difference_interval({"a": [0.3, 0.1], "b": [0.1], "c": [0.0]}))
+    (0.1, -0.148, 0.348)
+    """
     from scipy.special import stdtrit
 
     means = np.array([mean for values in values_by_group.values() if not math.isnan(mean := nan_mean(values))])
@@ -183,7 +195,7 @@ def interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple[float, flo
     if len(means) < 2:
         return mean, math.nan, math.nan
     reach = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / math.sqrt(len(means)))
-    return mean, max(mean - reach, 0.0), min(mean + reach, 1.0)
+    return mean, mean - reach, mean + reach
 
 
 def nan_mean(values: Sequence[float] | Float[np.ndarray, " n"]) -> float:

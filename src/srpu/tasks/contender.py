@@ -52,12 +52,21 @@ def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Conte
     Raises:
         CheckpointError: There is no model, or it tells another number of classes apart.
     """
+    path = newest_checkpoint(settings, workspace)
+    log.info("Judging the model %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the best of the last finished run")
+    return open_model(path, settings, workspace)
+
+
+def open_model(path: Path, settings: EvaluationSettings, workspace: Workspace) -> Contender:
+    """The model at ``path``.
+
+    Raises:
+        CheckpointError: It cannot be read, or it tells another number of classes apart.
+    """
     from srpu.learn.checkpoint import load_checkpoint, rebuild_model
     from srpu.learn.device import choose_device, choose_precision
     from srpu.learn.predict import predict_bands
 
-    path = newest_checkpoint(settings, workspace)
-    log.info("Judging the model %s%s.", path, "" if settings.CHECKPOINT_PATH else ", the best of the last finished run")
     checkpoint = load_checkpoint(path, expect_classes=settings.NUM_CLASSES)
     same_classes(path, checkpoint.classes, class_map(settings))
     device = choose_device(settings.DEVICE)

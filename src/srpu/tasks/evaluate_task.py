@@ -23,9 +23,12 @@ from srpu.learn import metrics
 from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8bit
 from srpu.progress import track
 from srpu.settings import EvaluationSettings
+from srpu.tasks.comparison import Comparison
+from srpu.tasks.comparison_report import comparison_sections
 from srpu.tasks.contender import Contender, mask_contender, model_contender
 from srpu.tasks.cross_validation import advice, fold_contender
 from srpu.tasks.evaluation_report import Evaluation, counted, decimal, spread, write_evaluation
+from srpu.tasks.rival import Rival, open_rival
 from srpu.tasks.runs import data_hash, versions
 from srpu.tasks.scores import (
     ImageScore,
@@ -57,12 +60,17 @@ class Evaluated:
     mean_dice: float
 
 
-def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
+def run(settings: EvaluationSettings, workspace: Workspace, against: Path | None = None) -> Evaluated:
     """Score a model, or the masks in PREDICTIONS_DIR, on the images of EVALUATION_SPLIT.
+
+    Args:
+        settings: Of the verb.
+        workspace: Where everything lies.
+        against: Another model to compare with on the same images.
 
     Raises:
         IndexingError: There are no images to judge on.
-        CheckpointError: There is no model, or it tells another number of classes apart.
+        CheckpointError: There is no model, it tells another number of classes apart, or both models are the same.
         LeakError: A validation or test image was trained on.
         PairingError: PREDICTIONS_DIR lacks a mask or holds two for one image.
         WorkspaceError: The results cannot be written.
@@ -81,14 +89,20 @@ def run(settings: EvaluationSettings, workspace: Workspace) -> Evaluated:
     else:
         contender = model_contender(settings, workspace)
         records = _records(settings, workspace)
-        refuse_leaks(contender.trained_on, [record for record in records if record.split != "train"])
+        refuse_leaks(
+            contender.trained_on, [record for record in records if record.split != "train"], contender.facts["model"]
+        )
+    rival = open_rival(against, contender, records, settings, workspace) if against else None
     with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
         with enough_memory("halve BATCH_SIZE or TILE_SIZE"):
-            evaluation = _judge(contender, records, Opener(settings, workspace), settings, results)
+            evaluation = _judge(contender, records, Opener(settings, workspace), settings, results, rival)
         evaluation = replace(evaluation, **_about_folds(evaluation, folds, settings, workspace))
-        _write_scores(results, evaluation, settings, workspace)
-        report = write_evaluation(results / "report.html", evaluation)
-    _say(evaluation, report)
+        comparison = rival.compare(evaluation.judged) if rival else None
+        _write_scores(results, evaluation, settings, workspace, comparison)
+        report = write_evaluation(
+            results / "report.html", evaluation, comparison_sections(comparison) if comparison else ()
+        )
+    _say(evaluation, report, comparison)
     return Evaluated(results, report, evaluation.summary.scores["mean_dice"])
 
 
@@ -106,8 +120,14 @@ def rescore(settings: EvaluationSettings, workspace: Workspace) -> None:
     run(settings, workspace)
 
 
-def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSettings, workspace: Workspace) -> None:
-    """Write scores.json, images.csv, classes.csv and confusion.png."""
+def _write_scores(
+    folder: Path,
+    evaluation: Evaluation,
+    settings: EvaluationSettings,
+    workspace: Workspace,
+    comparison: Comparison | None,
+) -> None:
+    """Write scores.json, images.csv, classes.csv, confusion.png, and comparison.csv if there is one."""
     classes, summary = evaluation.scale.classes, evaluation.summary
     content = {
         "schema_version": 1,
@@ -122,6 +142,9 @@ def _write_scores(folder: Path, evaluation: Evaluation, settings: EvaluationSett
         "data_hash": data_hash((image.record for image in evaluation.judged), workspace),
         "versions": versions(),
     }
+    if comparison:
+        content["against"] = comparison.json()
+        write_text(folder / "comparison.csv", comparison.csv())
     write_json(folder / "scores.json", content)
     write_text(folder / "images.csv", images_csv(evaluation.judged))
     write_text(folder / "classes.csv", classes_csv({"all": summary, **evaluation.datasets}, classes))
@@ -187,7 +210,12 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _judge(
-    contender: Contender, records: Sequence[Record], opener: Opener, settings: EvaluationSettings, folder: Path
+    contender: Contender,
+    records: Sequence[Record],
+    opener: Opener,
+    settings: EvaluationSettings,
+    folder: Path,
+    rival: Rival | None,
 ) -> Evaluation:
     """Predict, score and draw one image after the other."""
     scale = Scale(class_map(settings), tuple(settings.FOREGROUND_CLASSES))
@@ -203,6 +231,8 @@ def _judge(
         path = folder / "panels" / f"{number:03d}_{name[-80:]}.png"
         _write_png(path, draw_panel(image, truth, labels, scale.classes))
         judged.append(ImageScore(record, tally, scale.scores(tally), path))
+        if rival:
+            rival.judge(judged[-1], image, truth, labels)
     facts = contender.facts | {
         "settings": f"boundary tolerance {settings.BOUNDARY_TOLERANCE:g} px, data bar {settings.DATABAR_ROWS}",
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
@@ -242,7 +272,7 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
 
 
-def _say(evaluation: Evaluation, report: Path) -> None:
+def _say(evaluation: Evaluation, report: Path, comparison: Comparison | None) -> None:
     """The result in the terminal."""
     summary = evaluation.summary
     for name, label in evaluation.headlines().items():
@@ -253,4 +283,6 @@ def _say(evaluation: Evaluation, report: Path) -> None:
         )
     if evaluation.advice:
         log.info("%s", evaluation.advice)
+    if comparison:
+        comparison.say()
     log.info("Report: %s", report)

@@ -113,8 +113,8 @@ class Evaluation:
         return confusion_picture(self.summary.tally.matrix, self.scale.classes)
 
 
-def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
-    """Write the report to ``path`` and return it."""
+def write_evaluation(path: Path, evaluation: Evaluation, further: Sequence[Section] = ()) -> Path:
+    """Write the report, with ``further`` sections below the result, to ``path`` and return it."""
     classes, summary = evaluation.scale.classes, evaluation.summary
     worst = [image for image in worst_first(evaluation.judged) if image.scores["mean_dice"] < 1]
     shown = worst[: evaluation.worst_cases]
@@ -122,6 +122,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
     colours = Legend({**dict(zip(classes.names, classes.colors, strict=True)), "wrong": WRONG})
     sections = [
         Section("Result", [_cards(evaluation), *_remarks(evaluation), _READING]),
+        *further,
         Section("Scores per class", [_class_table(evaluation, summary)]),
         Section("What was taken for what", [_confusion(evaluation)]),
     ]

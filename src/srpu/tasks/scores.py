@@ -201,6 +201,12 @@ def classes_csv(summaries: Mapping[str, Summary], classes: ClassMap) -> str:
     return _csv(rows)
 
 
+def table_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """A line for each of ``rows``, of which there is at least one; None is written as n/a."""
+    lines = [["n/a" if value is None else str(value) for value in row.values()] for row in rows]
+    return _csv([list(rows[0]), *lines])
+
+
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(score) else round(score, 6) for name, score in scores.items()}
 

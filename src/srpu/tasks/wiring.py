@@ -106,8 +106,13 @@ def load_records(settings: Settings, workspace: Workspace, split: str | None = N
     return [record for record in records if split is None or record.split == split]
 
 
-def refuse_leaks(trained: dict[str, str], judged: Sequence[Record]) -> None:
+def refuse_leaks(trained: dict[str, str], judged: Sequence[Record], model: str = "") -> None:
     """Stop when an image that is judged on was trained on.
+
+    Args:
+        trained: The split in which each image was known, by pixel hash.
+        judged: What is judged on.
+        model: Who trained on it, for the sentence.
 
     Raises:
         LeakError: Names the images.
@@ -115,7 +120,8 @@ def refuse_leaks(trained: dict[str, str], judged: Sequence[Record]) -> None:
     leaked = [record.id for record in judged if trained.get(record.sha256) == "train"]
     if leaked:
         raise LeakError(
-            f"{len(leaked)} images to judge on were trained on ({', '.join(leaked[:5])}"
+            f"{len(leaked)} images to judge on were {f'used to train {model}' if model else 'trained on'} "
+            f"({', '.join(leaked[:5])}"
             f"{', …' if len(leaked) > 5 else ''}): the score would be worthless. Train anew with the present split, "
             f"or remove the copies; `srpu check` shows them."
         )
