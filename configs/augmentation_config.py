@@ -7,14 +7,14 @@
 """
 
 # Mirror left-right and top-bottom, each with probability p.
-# 左右、上下翻转。
+# 左右、上下翻转，各以概率 p 进行。
 FLIP = {
     "enabled": True,
     "p": 0.5,
 }
 
 # Turn by 90, 180 or 270 degrees. Turn off where "up" means something (layers on a substrate).
-# 旋转 90、180 或 270 度；上下方向有意义时请关闭。
+# 旋转 90、180 或 270 度；上下方向有意义时（如基底上的膜层）请关闭。
 ROTATE_90 = {
     "enabled": True,
     "p": 0.75,
