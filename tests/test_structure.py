@@ -32,11 +32,9 @@ from srpu.workspace import Workspace
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 CLASSES = ClassMap(("carbon", "SE", "AM"), ((0, 0, 255), (0, 255, 255), (255, 126, 126)))
-EXAMPLES = re.findall(
-    r"^```python\n# (\S+\.py)\n(.*?)^```$",
-    (ROOT / "STRUCTURE.md").read_text(encoding="utf-8"),
-    re.MULTILINE | re.DOTALL,
-)
+STRUCTURE = (ROOT / "STRUCTURE.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```$", STRUCTURE, re.MULTILINE | re.DOTALL)
+"""The file that each block of code belongs into, and the code."""
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def run(file: str, code: str, namespace: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("registries")
 def test_examples_of_structure_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace: Workspace = init_task.run(tmp_path)
-    monkeypatch.delattr(srpu.tasks, "count_task", raising=False)
+    monkeypatch.setattr(srpu.tasks, "count_task", None, raising=False)
     monkeypatch.setitem(sys.modules, "srpu.tasks.count_task", types.ModuleType("count_task"))
     names = {"workspace": workspace, "CLASSES": CLASSES, "torch": torch, "build_segmenter": build_segmenter}
     names |= {"generate": generate, "write_image": write_image, "write_mask": write_mask}
@@ -118,7 +116,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.zh-CN.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.zh-CN.md"))], ids=lambda page: page.name
+)
 def test_both_languages_tell_the_same(page: Path) -> None:
     def skeleton(path: Path) -> list[str]:
         """Headings by depth, pictures, code and tables, in order."""
