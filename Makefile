@@ -11,7 +11,7 @@ help:
 	@echo "make demo     everything once on generated images, in ./demo"
 	@echo "make test     style, types, tests"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
-	@echo "make configs  renew configs/ from src/srpu/settings.py"
+	@echo "make configs  renew configs/ and docs/settings*.md from src/srpu/settings.py"
 
 venv: $(INSTALLED)
 
@@ -38,3 +38,4 @@ lock: venv
 
 configs: venv
 	$(BIN)/srpu config write --overwrite
+	$(BIN)/srpu config reference docs

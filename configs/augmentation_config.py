@@ -21,7 +21,7 @@ FLIP_VERTICAL = {
 }
 
 # Turn by 90, 180 or 270 degrees. Turn off where "up" means something (layers on a substrate).
-# 旋转 90、180 或 270 度；上下方向有意义时请关闭。
+# 旋转 90、180 或 270 度；上下方向有意义时（如基底上的膜层）请关闭。
 ROTATE_90 = {
     "enabled": True,
     "p": 0.75,

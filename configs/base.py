@@ -36,16 +36,18 @@ IGNORE_COLOR = [0, 0, 0]
 
 # For masks of grey levels: which level is which class, e.g. {0: 0, 127: 1, 255: 2}.
 # Empty: the levels are class ids.
-# 灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；留空表示灰度值就是类别编号。
+# 灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；
+# 留空表示灰度值就是类别编号。
 MASK_VALUES = {}
 
 # The part of the network that reads the image: "unet", "resnet18", "resnet50", "efficientnet_b0" …
 # "efficientnet_b7", "dinov2_vits14", or any feature extractor of the timm library.
-# 编码器：读取图像的网络部分。
+# 编码器，即网络中提取图像特征的部分："unet"、"resnet18"、"resnet50"、"efficientnet_b0" …
+# "efficientnet_b7"、"dinov2_vits14"，或 timm 库中任意的特征提取网络。
 ENCODER_NAME = "resnet18"
 
 # The part of the network that draws the mask: "unet", "unetplusplus", "deeplabv3plus" and more.
-# 解码器：输出掩膜的网络部分。
+# 解码器，即网络中由特征生成掩膜的部分："unet"、"unetplusplus"、"deeplabv3plus" 等。
 DECODER_NAME = "unet"
 
 # Where the encoder starts: None (random), "imagenet" or a timm tag (needs internet), or the path of a
@@ -59,16 +61,22 @@ ENCODER_WEIGHTS = None
 # "window": NORMALIZATION_WINDOW becomes 0 to 1;
 # "dataset": the training set's mean and deviation become 0 and 1;
 # "none": the whole range of the file's number type becomes 0 to 1.
-# 灰度归一化方式；"zscore" 按每幅图像标准化。
+# 灰度归一化方式：
+# "zscore"：每幅图像的均值变为 0、标准差变为 1；
+# "percentile"：每幅图像的第 1 到第 99 百分位变为 0 到 1；
+# "window"：NORMALIZATION_WINDOW 的范围变为 0 到 1；
+# "dataset"：整个训练集的均值变为 0、标准差变为 1；
+# "none"：文件数值类型的全部范围变为 0 到 1。
 NORMALIZATION = "zscore"
 
 # For NORMALIZATION = "window": the grey levels that become 0 and 1, e.g. [0, 4095].
-# NORMALIZATION = "window" 时映射到 0 和 1 的灰度值。
+# NORMALIZATION = "window" 时映射到 0 和 1 的两个灰度值，例如 [0, 4095]。
 NORMALIZATION_WINDOW = None
 
 # Rows at the bottom that hold the microscope's data bar: 0, a number, or "auto" (searched in each image).
 # They are left out of statistics, training, scores and area fractions; files are never changed.
-# 图像底部信息栏的行数：0、具体行数或 "auto"（自动识别）；这些行不参与统计、训练、评分和面积计算。
+# 图像底部信息栏的行数：0、具体行数或 "auto"（逐幅自动识别）；
+# 这些行不参与统计、训练、评分和面积计算，图像文件本身不会被改动。
 DATABAR_ROWS = 0
 
 # Edge of a pixel in nanometres, for images whose file does not tell it.
@@ -77,20 +85,20 @@ PIXEL_SIZE_NM = None
 
 # Edge in pixels of the crops that the network is trained on, a multiple of 32. Images are never resized.
 # (IMAGE_SIZE, the old name, is read as this.)
-# 训练裁剪块的边长（像素）；图像不会被缩放。
+# 训练裁剪块的边长（像素），须为 32 的倍数；图像不会被缩放。旧名称 IMAGE_SIZE 也会按此读取。
 CROP_SIZE = 256
 
 # Longest edge in pixels of the overlapping tiles that large images are predicted in, a multiple of 32; halve it
 # when memory runs out.
-# 预测大图时重叠图块的最大边长（像素）；内存不足时减半。
+# 预测大图时重叠图块的最大边长（像素），须为 32 的倍数；内存不足时减半。
 TILE_SIZE = 1024
 
 # Share of a tile's edge that it has in common with its neighbour.
-# 相邻图块的重叠比例。
+# 相邻图块的重叠部分占图块边长的比例。
 TILE_OVERLAP = 0.125
 
 # Where to compute: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-# 计算设备；"auto" 表示有 GPU 就用 GPU。
+# 计算设备："auto"（有 GPU 就用 GPU）、"cpu"、"cuda"、"cuda:1"、"mps"。
 DEVICE = "auto"
 
 # Number format of the computation; "auto" takes bf16 where the hardware computes it fast.
@@ -98,11 +106,11 @@ DEVICE = "auto"
 PRECISION = "auto"
 
 # The same seed, data and machine give the same model.
-# 随机种子。
+# 随机种子；种子、数据和机器都相同，得到的模型就相同。
 SEED = 42
 
 # Where training curves go.
-# 训练曲线的记录方式。
+# 训练曲线记录到哪里。
 LOGGER = "tensorboard"
 
 # Folders of images, read with all their sub-folders; they may lie outside the workspace.

@@ -19,10 +19,11 @@ MASTER_LABELED_JSON = "json/master_labeled_dataset.json"
 MASTER_UNLABELED_JSON = "json/master_unlabeled_dataset.json"
 
 # The split, decided once.
-# 数据划分文件。
+# 数据划分文件；划分只做一次。
 SPLITS_JSON = "json/splits.json"
 
 # Two images whose fine structure correlates above this, shifted, mirrored or turned as fits best, count as near
 # duplicates. Different fields of one specimen stay below 0.5; neighbouring slices or the same field reach 0.75.
-# 两幅图像的细微结构相关系数（取最佳平移、镜像、旋转）高于此值时视为近似重复；不同视场低于 0.5，相同视场达 0.75。
+# 两幅图像细微结构的相关系数（取最佳的平移、镜像、旋转）高于此值时视为近似重复；
+# 同一样品的不同视场低于 0.5，相邻切片或同一视场可达 0.75。
 NEAR_DUPLICATE_CORRELATION = 0.6

@@ -7,17 +7,17 @@ LOGGER = "wandb" 时使用。
 """
 
 # Project that runs appear under.
-# 项目名称。
+# 运行记录所属的项目名称。
 WANDB_PROJECT = "SRPU"
 
 # Team or user; None: your default.
-# 团队或用户名。
+# 团队或用户名；None 表示您的默认值。
 WANDB_ENTITY = None
 
 # "offline" needs no account and no internet; upload later with `wandb sync`.
-# "offline" 不需要账号和网络。
+# "offline" 不需要账号和网络，之后可用 `wandb sync` 上传。
 WANDB_MODE = "offline"
 
 # Labels to find the run by.
-# 标签。
+# 便于查找运行的标签。
 WANDB_TAGS = []

@@ -11,11 +11,11 @@
 CHECKPOINT_PATH = None
 
 # Which images to judge on. Decide on "val"; open "test" once, at the end.
-# 评估所用的集合；"test" 只在最后使用一次。
+# 在哪些图像上评估。平时用 "val" 做决定；"test" 只在最后打开一次。
 EVALUATION_SPLIT = "val"
 
 # Score the masks in this folder (another tool's, another person's) instead of a model's.
-# 评估该文件夹中的掩膜，而不是模型的预测。
+# 评估该文件夹中的掩膜（其他软件或其他人做的），而不是模型的预测。
 PREDICTIONS_DIR = None
 
 # Where reports go.
@@ -27,16 +27,16 @@ EVALUATION_DIR = "evaluation_results"
 BATCH_SIZE = 1
 
 # Average over four mirror images.
-# 翻转平均。
+# 对四个镜像的预测取平均。
 FLIP_AVERAGING = False
 
 # Boundary F1 counts a boundary pixel as found if the other mask's boundary lies within this many pixels.
-# 边界 F1 的容差（像素）。
+# 边界 F1 的容差（像素）：另一掩膜的边界在此距离之内，就算找到。
 BOUNDARY_TOLERANCE = 2.0
 
 # Classes judged together against the rest as one more score ("foreground IoU"), e.g. [1, 2]; empty:
 # none.
-# 合并为前景一起评估的类别；留空表示不计算。
+# 合并为一类、与其余部分对比评估的类别（“前景 IoU”），例如 [1, 2]；留空表示不计算。
 FOREGROUND_CLASSES = []
 
 # How many of the worst images the report shows first.

@@ -35,7 +35,7 @@ MIN_SPECK_PIXELS = 0
 MIN_HOLE_PIXELS = 0
 
 # File format of predicted masks; stacks are always TIFF.
-# 预测掩膜的文件格式。
+# 预测掩膜的文件格式；堆栈总是 TIFF。
 MASK_FORMAT = "png"
 
 # Also write the mask in colours (RGB).
@@ -47,9 +47,9 @@ SAVE_COLORED = True
 SAVE_OVERLAY = True
 
 # Also write the probability of each class as a multi-page TIFF.
-# 同时保存各类别概率。
+# 同时保存各类别的概率（多页 TIFF）。
 SAVE_PROBABILITIES = False
 
 # Also write how unsure the model is, from 0 (black) to 1 (white).
-# 同时保存不确定度图。
+# 同时保存不确定度图，0（黑）到 1（白）。
 SAVE_UNCERTAINTY = False

@@ -123,6 +123,15 @@ def config_write(
         typer.echo(f"Kept: {path} (--overwrite replaces it by the defaults)")
 
 
+@config.command("reference")
+def config_reference(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pages go.")]) -> None:
+    """Write the settings reference: one page in English, one in Chinese."""
+    from srpu.manual import write_references
+
+    for path in write_references(folder):
+        typer.echo(f"Written: {path}")
+
+
 @config.command("show")
 def config_show(
     task: Annotated[str, typer.Argument(help="index, train, evaluate or predict.")] = "train",

@@ -82,16 +82,18 @@ class BaseConfig(_File):
     MASK_VALUES: dict[Annotated[int, Field(ge=0, le=65535)], Level] = {}
     """For masks of grey levels: which level is which class, e.g. {0: 0, 127: 1, 255: 2}.
     Empty: the levels are class ids.
-    灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；留空表示灰度值就是类别编号。"""
+    灰度掩膜中灰度值与类别的对应关系，例如 {0: 0, 127: 1, 255: 2}；
+    留空表示灰度值就是类别编号。"""
 
     ENCODER_NAME: str = "resnet18"
     """The part of the network that reads the image: "unet", "resnet18", "resnet50", "efficientnet_b0" …
     "efficientnet_b7", "dinov2_vits14", or any feature extractor of the timm library.
-    编码器：读取图像的网络部分。"""
+    编码器，即网络中提取图像特征的部分："unet"、"resnet18"、"resnet50"、"efficientnet_b0" …
+    "efficientnet_b7"、"dinov2_vits14"，或 timm 库中任意的特征提取网络。"""
 
     DECODER_NAME: str = "unet"
     """The part of the network that draws the mask: "unet", "unetplusplus", "deeplabv3plus" and more.
-    解码器：输出掩膜的网络部分。"""
+    解码器，即网络中由特征生成掩膜的部分："unet"、"unetplusplus"、"deeplabv3plus" 等。"""
 
     ENCODER_WEIGHTS: str | None = None
     """Where the encoder starts: None (random), "imagenet" or a timm tag (needs internet), or the path of a
@@ -105,16 +107,22 @@ class BaseConfig(_File):
     "window": NORMALIZATION_WINDOW becomes 0 to 1;
     "dataset": the training set's mean and deviation become 0 and 1;
     "none": the whole range of the file's number type becomes 0 to 1.
-    灰度归一化方式；"zscore" 按每幅图像标准化。"""
+    灰度归一化方式：
+    "zscore"：每幅图像的均值变为 0、标准差变为 1；
+    "percentile"：每幅图像的第 1 到第 99 百分位变为 0 到 1；
+    "window"：NORMALIZATION_WINDOW 的范围变为 0 到 1；
+    "dataset"：整个训练集的均值变为 0、标准差变为 1；
+    "none"：文件数值类型的全部范围变为 0 到 1。"""
 
     NORMALIZATION_WINDOW: Range | None = None
     """For NORMALIZATION = "window": the grey levels that become 0 and 1, e.g. [0, 4095].
-    NORMALIZATION = "window" 时映射到 0 和 1 的灰度值。"""
+    NORMALIZATION = "window" 时映射到 0 和 1 的两个灰度值，例如 [0, 4095]。"""
 
     DATABAR_ROWS: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     """Rows at the bottom that hold the microscope's data bar: 0, a number, or "auto" (searched in each image).
     They are left out of statistics, training, scores and area fractions; files are never changed.
-    图像底部信息栏的行数：0、具体行数或 "auto"（自动识别）；这些行不参与统计、训练、评分和面积计算。"""
+    图像底部信息栏的行数：0、具体行数或 "auto"（逐幅自动识别）；
+    这些行不参与统计、训练、评分和面积计算，图像文件本身不会被改动。"""
 
     PIXEL_SIZE_NM: Positive | None = None
     """Edge of a pixel in nanometres, for images whose file does not tell it.
@@ -123,20 +131,20 @@ class BaseConfig(_File):
     CROP_SIZE: Annotated[int, Field(ge=32, multiple_of=32)] = 256
     """Edge in pixels of the crops that the network is trained on, a multiple of 32. Images are never resized.
     (IMAGE_SIZE, the old name, is read as this.)
-    训练裁剪块的边长（像素）；图像不会被缩放。"""
+    训练裁剪块的边长（像素），须为 32 的倍数；图像不会被缩放。旧名称 IMAGE_SIZE 也会按此读取。"""
 
     TILE_SIZE: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
     """Longest edge in pixels of the overlapping tiles that large images are predicted in, a multiple of 32; halve it
     when memory runs out.
-    预测大图时重叠图块的最大边长（像素）；内存不足时减半。"""
+    预测大图时重叠图块的最大边长（像素），须为 32 的倍数；内存不足时减半。"""
 
     TILE_OVERLAP: Annotated[float, Field(ge=0, le=0.75)] = 0.125
     """Share of a tile's edge that it has in common with its neighbour.
-    相邻图块的重叠比例。"""
+    相邻图块的重叠部分占图块边长的比例。"""
 
     DEVICE: str = "auto"
     """Where to compute: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-    计算设备；"auto" 表示有 GPU 就用 GPU。"""
+    计算设备："auto"（有 GPU 就用 GPU）、"cpu"、"cuda"、"cuda:1"、"mps"。"""
 
     PRECISION: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the computation; "auto" takes bf16 where the hardware computes it fast.
@@ -144,11 +152,11 @@ class BaseConfig(_File):
 
     SEED: Annotated[int, Field(ge=0)] = 42
     """The same seed, data and machine give the same model.
-    随机种子。"""
+    随机种子；种子、数据和机器都相同，得到的模型就相同。"""
 
     LOGGER: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where training curves go.
-    训练曲线的记录方式。"""
+    训练曲线记录到哪里。"""
 
     RAW_DIRS: list[str] = ["data/raw"]
     """Folders of images, read with all their sub-folders; they may lie outside the workspace.
@@ -237,7 +245,7 @@ class AugmentationConfig(_File):
 
     ROTATE_90: Switch = Switch(p=0.75)
     """Turn by 90, 180 or 270 degrees. Turn off where "up" means something (layers on a substrate).
-    旋转 90、180 或 270 度；上下方向有意义时请关闭。"""
+    旋转 90、180 或 270 度；上下方向有意义时（如基底上的膜层）请关闭。"""
 
     ROTATE: Ranged = Ranged(p=0.5, range=(-45.0, 45.0))
     """Turn by any angle in degrees.
@@ -290,15 +298,15 @@ class DatasetConfig(_File):
 
     TRAIN_RATIO: Share = 0.7
     """Share of the labelled groups that is trained on.
-    训练集比例。"""
+    训练集占已标注组的比例。"""
 
     VAL_RATIO: Share = 0.2
     """Share of the labelled groups that models are chosen on.
-    验证集比例。"""
+    验证集占已标注组的比例，用于挑选模型。"""
 
     TEST_RATIO: Share = 0.1
     """Share of the labelled groups kept for the final score; under 30 groups there is no test split.
-    测试集比例；少于 30 组时不设测试集。"""
+    测试集占已标注组的比例，留作最终评分；少于 30 组时不设测试集。"""
 
     SPLIT_SEED: Annotated[int, Field(ge=0)] = 42
     """Seed of the split, which is decided once and kept in json/splits.json.
@@ -314,21 +322,24 @@ class DatasetConfig(_File):
     """Regular expression whose first bracket names the specimen in an image's path, e.g. "(sample[0-9]+)_";
     images of one specimen never part. None: each image is its own group, but a stack or a numbered series whose
     neighbours look alike is one, cut into contiguous blocks with a gap between training and validation.
-    正则表达式，第一个括号为样品名；同一样品的图像不会被分到不同集合。"""
+    正则表达式，第一个括号匹配图像路径中的样品名，例如 "(sample[0-9]+)_"；
+    同一样品的图像不会被分到不同集合。None：每幅图像自成一组；
+    但堆栈、以及相邻图像相似的编号系列各算一组，切成连续的几段，训练段与验证段之间留有间隔。"""
 
     SPLIT_FILE: str | None = None
     """A split fixed by hand: a JSON file {"train": [names], "val": [names], "test": [names]}; "FILE#KEY" takes
     the part under KEY. It wins over the ratios.
-    手工指定的划分（JSON 文件），优先于比例。"""
+    手工指定的划分：JSON 文件 {"train": [名称], "val": [名称], "test": [名称]}；
+    写成 "文件#键" 则取该键下的内容。优先于比例。"""
 
     DATASETS: list[str] | None = None
     """Names of the data sets to use; None: all that the index holds. What lies in LABELED_DIR is called
     "labeled".
-    使用的数据集名称；None 表示全部。LABELED_DIR 中的数据集名为 "labeled"。"""
+    使用的数据集名称；None 表示索引中的全部。LABELED_DIR 中的数据集名为 "labeled"。"""
 
     DATASET_WEIGHTS: dict[str, Positive] = {}
     """How often each data set appears in a batch, e.g. {"labeled": 2, "other": 1}; those not named weigh 1.
-    每个数据集在批次中的权重；未列出的为 1。"""
+    每个数据集在批次中出现的权重，例如 {"labeled": 2, "other": 1}；未列出的为 1。"""
 
     @field_validator("FOLDS")
     @classmethod
@@ -378,12 +389,13 @@ class JsonConfig(_File):
 
     SPLITS_JSON: str = "json/splits.json"
     """The split, decided once.
-    数据划分文件。"""
+    数据划分文件；划分只做一次。"""
 
     NEAR_DUPLICATE_CORRELATION: Share = 0.6
     """Two images whose fine structure correlates above this, shifted, mirrored or turned as fits best, count as near
     duplicates. Different fields of one specimen stay below 0.5; neighbouring slices or the same field reach 0.75.
-    两幅图像的细微结构相关系数（取最佳平移、镜像、旋转）高于此值时视为近似重复；不同视场低于 0.5，相同视场达 0.75。"""
+    两幅图像细微结构的相关系数（取最佳的平移、镜像、旋转）高于此值时视为近似重复；
+    同一样品的不同视场低于 0.5，相邻切片或同一视场可达 0.75。"""
 
 
 class WandbConfig(_File):
@@ -394,19 +406,19 @@ class WandbConfig(_File):
 
     WANDB_PROJECT: str = "SRPU"
     """Project that runs appear under.
-    项目名称。"""
+    运行记录所属的项目名称。"""
 
     WANDB_ENTITY: str | None = None
     """Team or user; None: your default.
-    团队或用户名。"""
+    团队或用户名；None 表示您的默认值。"""
 
     WANDB_MODE: Literal["offline", "online"] = "offline"
     """"offline" needs no account and no internet; upload later with `wandb sync`.
-    "offline" 不需要账号和网络。"""
+    "offline" 不需要账号和网络，之后可用 `wandb sync` 上传。"""
 
     WANDB_TAGS: list[str] = []
     """Labels to find the run by.
-    标签。"""
+    便于查找运行的标签。"""
 
 
 class TrainConfig(_File):
@@ -417,23 +429,23 @@ class TrainConfig(_File):
 
     NUM_EPOCHS: Count = 60
     """Epochs at most; validation follows each.
-    最大训练轮数。"""
+    最大训练轮数；每轮之后验证一次。"""
 
     STEPS_PER_EPOCH: Count | None = None
     """Batches in an epoch; None: as many crops as cover the labelled area once, at least 50 batches.
-    每轮的批次数；None 表示自动。"""
+    每轮的批次数；None 表示裁剪块恰好覆盖标注面积一遍，但不少于 50 个批次。"""
 
     BATCH_SIZE: Count = 8
     """Crops in a batch; halve it when memory runs out.
-    批大小；内存不足时减半。"""
+    每个批次的裁剪块数；内存不足时减半。"""
 
     LEARNING_RATE: Positive = 1e-3
     """Step size of the optimiser at its highest.
-    最大学习率。"""
+    学习率的最大值。"""
 
     WEIGHT_DECAY: Annotated[float, Field(ge=0)] = 1e-2
     """Pull of the weights towards zero.
-    权重衰减。"""
+    权重衰减，把权重拉向零的强度。"""
 
     OPTIMIZER: Literal["AdamW", "SGD"] = "AdamW"
     """How weights are changed.
@@ -441,25 +453,25 @@ class TrainConfig(_File):
 
     LOSS_FUNCTION: Literal["CELoss", "DiceLoss", "DiceCELoss", "FocalLoss"] = "DiceCELoss"
     """What is made small: cross-entropy, Dice, their sum, or focal loss.
-    损失函数。"""
+    损失函数：交叉熵、Dice、二者之和，或 focal loss。"""
 
     CLASS_WEIGHTS: list[Positive] | Literal["balanced"] | None = None
     """How much each class counts in the loss: None (by its pixels), "balanced" (rare classes count more), or one
     number per class.
-    各类别的损失权重。"""
+    各类别在损失中的权重：None（按像素数）、"balanced"（稀少类别权重更大），或每个类别一个数。"""
 
     WARMUP_EPOCHS: Annotated[float, Field(ge=0)] = 1.0
     """Epochs over which the learning rate rises from zero, before it falls along a cosine.
-    学习率预热轮数。"""
+    学习率从零升到最大值所用的轮数，此后按余弦下降。"""
 
     GRADIENT_CLIP: Annotated[float, Field(ge=0)] = 1.0
     """Longest gradient that is taken; 0: no limit.
-    梯度裁剪；0 表示不裁剪。"""
+    梯度裁剪的上限；0 表示不裁剪。"""
 
     EMA_DECAY: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """The model that is judged and kept is a running average of the weights with this decay per step; 0: the
     weights themselves.
-    权重滑动平均系数；0 表示不使用。"""
+    评估和保存的模型是权重的滑动平均，此为每步的衰减系数；0 表示直接用权重本身。"""
 
     EARLY_STOPPING_PATIENCE: Annotated[int, Field(ge=0)] = 15
     """Epochs without a better validation Dice after which training stops; 0: never.
@@ -467,11 +479,11 @@ class TrainConfig(_File):
 
     MAX_MINUTES: Positive | None = None
     """Training ends after this many minutes; the learning rate falls to zero by then.
-    训练最长时间（分钟）。"""
+    训练最长时间（分钟）；学习率会在此之前降到零。"""
 
     RUN_NAME: str | None = None
     """Name of the run's folder beside the time; None: the time alone.
-    运行名称。"""
+    运行文件夹名中加在时间之后的名称；None 表示只用时间。"""
 
     @field_validator("RUN_NAME")
     @classmethod
@@ -517,7 +529,7 @@ class InferenceConfig(_File):
 
     MASK_FORMAT: Literal["png", "tiff"] = "png"
     """File format of predicted masks; stacks are always TIFF.
-    预测掩膜的文件格式。"""
+    预测掩膜的文件格式；堆栈总是 TIFF。"""
 
     SAVE_COLORED: bool = True
     """Also write the mask in colours (RGB).
@@ -529,11 +541,11 @@ class InferenceConfig(_File):
 
     SAVE_PROBABILITIES: bool = False
     """Also write the probability of each class as a multi-page TIFF.
-    同时保存各类别概率。"""
+    同时保存各类别的概率（多页 TIFF）。"""
 
     SAVE_UNCERTAINTY: bool = False
     """Also write how unsure the model is, from 0 (black) to 1 (white).
-    同时保存不确定度图。"""
+    同时保存不确定度图，0（黑）到 1（白）。"""
 
 
 class EvaluationConfig(_File):
@@ -548,11 +560,11 @@ class EvaluationConfig(_File):
 
     EVALUATION_SPLIT: Literal["val", "test", "train", "all"] = "val"
     """Which images to judge on. Decide on "val"; open "test" once, at the end.
-    评估所用的集合；"test" 只在最后使用一次。"""
+    在哪些图像上评估。平时用 "val" 做决定；"test" 只在最后打开一次。"""
 
     PREDICTIONS_DIR: str | None = None
     """Score the masks in this folder (another tool's, another person's) instead of a model's.
-    评估该文件夹中的掩膜，而不是模型的预测。"""
+    评估该文件夹中的掩膜（其他软件或其他人做的），而不是模型的预测。"""
 
     EVALUATION_DIR: str = "evaluation_results"
     """Where reports go.
@@ -564,16 +576,16 @@ class EvaluationConfig(_File):
 
     FLIP_AVERAGING: bool = False
     """Average over four mirror images.
-    翻转平均。"""
+    对四个镜像的预测取平均。"""
 
     BOUNDARY_TOLERANCE: Positive = 2.0
     """Boundary F1 counts a boundary pixel as found if the other mask's boundary lies within this many pixels.
-    边界 F1 的容差（像素）。"""
+    边界 F1 的容差（像素）：另一掩膜的边界在此距离之内，就算找到。"""
 
     FOREGROUND_CLASSES: list[int] = []
     """Classes judged together against the rest as one more score ("foreground IoU"), e.g. [1, 2]; empty:
     none.
-    合并为前景一起评估的类别；留空表示不计算。"""
+    合并为一类、与其余部分对比评估的类别（“前景 IoU”），例如 [1, 2]；留空表示不计算。"""
 
     WORST_CASES: Annotated[int, Field(ge=0)] = 6
     """How many of the worst images the report shows first.

@@ -80,16 +80,19 @@ RECIPES = {
     "segformer": Recipe("segformer", "SegformerDecoder", out_channels=256, options=lambda n: {"encoder_depth": n}),
 }
 
-NAMES = ("unet", *RECIPES)
+OWN: dict[str, Callable[[Sequence[int], Sequence[int]], Decoder]] = {"unet": UNetDecoder}
+"""Decoders that are written here, made from the encoder's channels and strides, whatever these are."""
+
+NAMES = (*OWN, *RECIPES)
 
 
 def check_decoder_name(name: str) -> None:
-    """Refuse a name that is not one of :data:`NAMES`.
+    """Refuse a name that no decoder has.
 
     Raises:
         ModelError: With the nearest name and the list.
     """
-    if name not in NAMES:
+    if name not in (*OWN, *RECIPES):
         raise ModelError(
             f"DECODER_NAME = {name!r}: no such decoder{nearest(name, NAMES)} Choose one of {', '.join(NAMES)}."
         )
@@ -106,7 +109,7 @@ def fits(name: str, strides: Sequence[int]) -> bool:
     >>> fits("deeplabv3plus", (2, 4, 8, 16, 16)), fits("deeplabv3plus", (2, 4, 8, 16, 32))
     (True, False)
     """
-    if name == "unet":
+    if name in OWN:
         return True
     rungs = tuple(stride for stride in strides if stride > 1)
     return rungs in LADDERS[RECIPES[name].coarsest]
@@ -124,8 +127,8 @@ def build_decoder(name: str, out_channels: Sequence[int], strides: Sequence[int]
             f"DECODER_NAME = {name!r} cannot work on this encoder, whose feature maps have the strides"
             f" {', '.join(map(str, strides))}; decoders that can: {', '.join(n for n in NAMES if fits(n, strides))}."
         )
-    if name == "unet":
-        return UNetDecoder(out_channels, strides)
+    if name in OWN:
+        return OWN[name](out_channels, strides)
     return LibraryDecoder(RECIPES[name], out_channels, strides)
 
 

@@ -20,10 +20,13 @@ from srpu.models.unet import UNetEncoder
 from srpu.models.vit import TokenPyramid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+OWN: dict[str, Callable[[int], Encoder]] = {"unet": UNetEncoder}
+"""Encoders that are written here, made with the number of channels of the images."""
 
 NAMES = (
-    "unet",
+    *OWN,
     *(f"resnet{depth}" for depth in (18, 34, 50, 101)),
     *(f"efficientnet_b{size}" for size in range(8)),
     "dinov2_vits14",
@@ -64,7 +67,7 @@ def build_encoder(
     """
     file = _weights_file(weights)
     tag = None if file else weights
-    encoder = _plain_unet(in_channels, tag) if name == "unet" else _timm_encoder(name, in_channels, tag, coarsest)
+    encoder = _own_encoder(name, in_channels, tag) if name in OWN else _timm_encoder(name, in_channels, tag, coarsest)
     if file:
         from srpu.models.weights import load_encoder_weights
 
@@ -124,13 +127,13 @@ def _weights_file(weights: str | None) -> Path | None:
     return None
 
 
-def _plain_unet(in_channels: int, tag: str | None) -> Encoder:
+def _own_encoder(name: str, in_channels: int, tag: str | None) -> Encoder:
     if tag:
         raise ModelError(
-            f"ENCODER_WEIGHTS = {tag!r}: nobody offers pretrained weights for the plain 'unet'; use None, the path of a"
-            " weights file, or another encoder, such as 'resnet18'."
+            f"ENCODER_WEIGHTS = {tag!r}: nobody offers pretrained weights for the plain {name!r}; use None, the path of"
+            " a weights file, or another encoder, such as 'resnet18'."
         )
-    return UNetEncoder(in_channels)
+    return OWN[name](in_channels)
 
 
 def _timm_encoder(name: str, in_channels: int, tag: str | None, coarsest: int) -> Encoder:
