@@ -35,6 +35,7 @@ from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Tracke
 from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.temperature import fit_on_validation
 from srpu.tasks.validation import EpochLines, Validation
 from srpu.tasks.wiring import (
     Opener,
@@ -267,7 +268,7 @@ def _train(job: Job, *, resume: bool) -> Trained:
     promoted = job.run.folder.parent / "best_model.pth"
     if accelerator.is_main_process:
         save_checkpoint(job.run.last_path, make(averaged, history.epoch, history.rows[-1].get("score", math.nan)))
-        _promote(job, history, promoted)
+        _promote(job, history, promoted, validation)
     accelerator.wait_for_everyone()
     return Trained(job.run.folder, promoted, history)
 
@@ -365,17 +366,17 @@ def _checkpoints(model: Segmenter, job: Job) -> Callable[[nn.Module, int, float]
     return make
 
 
-def _promote(job: Job, history: History, promoted: Path) -> None:
-    """Let the best model remember what it was trained on, and make it the one that other verbs take."""
+def _promote(job: Job, history: History, promoted: Path, validation: Validation) -> None:
+    """Let the best model remember its training images and its temperature, and make it the one other verbs take."""
     best = load_checkpoint(job.run.best_path)
     model = rebuild_model(best).to(job.accelerator.device)
     device, precision = job.accelerator.device, job.precision
     features = []
     for image in job.material.training[:: math.ceil(len(job.material.training) / NOVELTY_IMAGES)]:
-        levels = image.open_image()
-        shift_scale = job.material.normalisation.shift_scale(levels)
+        shift_scale = job.material.normalisation.shift_scale(levels := image.open_image())
         features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))
-    best = replace(best, novelty=Novelty.fit(np.stack(features)).state())
+    fitted = fit_on_validation(model, validation)
+    best = replace(best, novelty=Novelty.fit(np.stack(features)).state(), temperature=fitted.temperature)
     save_checkpoint(job.run.best_path, best)
     _compare(best, promoted)
     save_checkpoint(promoted, best)
@@ -384,6 +385,7 @@ def _promote(job: Job, history: History, promoted: Path) -> None:
         best_epoch=history.best_epoch,
         epochs=history.epoch,
         minutes=round(history.minutes, 2),
+        calibration=fitted.facts(),
         scores={name: value if math.isfinite(value) else None for name, value in row.items()},
     )
     log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)
