@@ -15,6 +15,7 @@ from PIL import Image
 from srpu.data.index import Record
 from srpu.pictures import RGB, WRONG, confusion_picture, legend, shrink
 from srpu.report import Block, Card, Cards, Cell, Legend, Picture, Section, Table, Text, write_report
+from srpu.tasks.calibration import Calibration, calibration_section
 from srpu.tasks.scores import ImageScore, Scale, Summary, worst_first
 
 SPLITS = {"val": "validation", "test": "test", "train": "training", "all": "all labelled images"}
@@ -71,6 +72,7 @@ class Evaluation:
         facts: What was judged, how and when.
         trained_on: The split in which the model knew each image, by pixel hash.
         worst_cases: How many of the worst images come first.
+        calibration: Whether the probabilities can be trusted; None: there are none.
     """
 
     split: str
@@ -81,6 +83,7 @@ class Evaluation:
     facts: dict[str, str]
     trained_on: Mapping[str, str]
     worst_cases: int
+    calibration: Calibration | None = None
 
     def headlines(self) -> dict[str, str]:
         """The whole-image scores there are, and what people call them."""
@@ -104,6 +107,8 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
         Section("Scores per class", [_class_table(evaluation, summary)]),
         Section("What was taken for what", [_confusion(evaluation)]),
     ]
+    if evaluation.calibration:
+        sections.append(calibration_section(evaluation.calibration))
     if len(evaluation.datasets) > 1:
         tables: list[Block] = [_dataset_table(evaluation)]
         tables += [_class_table(evaluation, part, name) for name, part in evaluation.datasets.items()]
