@@ -187,17 +187,18 @@ def reliability_picture(ways: Mapping[str, tuple[PerBin, PerBin, PerBin]]) -> RG
         width = 1 / len(share)
         middles = (np.arange(len(share)) + 0.5) * width
         held, bar = share > 0, {"width": 0.9 * width, "linewidth": 0}
-        upper.bar(middles[held], accuracy[held], color=CURVES[0], label="is right", **bar)
-        gap = (confidence - accuracy)[held]
-        upper.bar(middles[held], gap, bottom=accuracy[held], color=CURVES[1], alpha=0.45, label="gap", **bar)
+        upper.bar(middles[held], accuracy[held], color=CURVES[0], label="accuracy", **bar)
+        ends = middles[held] - 0.45 * width, middles[held] + 0.45 * width
+        upper.hlines(confidence[held], *ends, color=CURVES[1], linewidth=2, label="mean confidence")
         upper.plot([0, 1], [0, 1], color="#1f2933", linewidth=1, linestyle="--", label="honest")
         upper.set(title=drawable(title), xlim=(0, 1), ylim=(0, 1))
         upper.title.set_fontsize(10)
         lower.bar(middles[held], share[held], color=CURVES[7], **bar)
         for place, part in zip(middles[held], share[held], strict=True):
             text = f"{part:.0%}" if part >= 0.005 else "<1%"
-            lower.text(place, part + 0.03, text, ha="center", va="bottom", fontsize=6, color="#1f2933")
-        lower.set(xlabel="confidence", ylim=(0, 1.2), yticks=(0, 0.5, 1))
+            lower.text(place, part + 0.02, text, ha="center", va="bottom", fontsize=6, color="#1f2933")
+        lower.set(xlabel="confidence")
+        lower.margins(y=0.25)
         for axes in (upper, lower):
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(labelsize=8)

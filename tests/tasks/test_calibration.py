@@ -57,6 +57,14 @@ def test_images_that_the_temperature_was_fitted_on_are_left_out_one_by_one() -> 
     assert found.stored.temperatures == [2.5] * 3
 
 
+def test_images_that_are_wrong_in_opposite_directions_do_not_cancel() -> None:
+    found = judged(1.0, {}, sample(8), sample(6, sure=0.95))
+    assert found.plain.ece == pytest.approx((0.1 + 0.2) / 2, abs=1e-6)
+    found = judged(1.0, {}, sample(8), sample(6))  # both in one bin: right in 1 and in 3 of 4, and 0.9 is said of both
+    assert found.plain.ece == pytest.approx((0.1 + 0.15) / 2, abs=1e-6)
+    assert found.plain.together.ece == pytest.approx(0.025, abs=1e-6)
+
+
 def test_other_images_are_measured_with_the_temperature_of_the_model() -> None:
     found = judged(2.0, {"x": "val", "a": "train"}, sample(6), sample(6))
     assert (found.how, found.honest.temperatures) == ("fitted on other images", [2.0, 2.0])

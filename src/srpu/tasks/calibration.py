@@ -22,15 +22,16 @@ from srpu.report import Block, Cell, Picture, Section, Table, Text
 _READING = Text(
     (
         "How to read this. Pixels are sorted by how probable the model calls its most probable class; in each bin this "
-        "is compared with how often that class is right. The expected calibration error (ECE) is the mean difference "
-        "over all labelled pixels, each image counting the same: 0.02 means that probabilities are off by two "
-        "percentage points on average. Bars below the dashed line: too sure of itself; above: not sure enough. Single "
-        "images may be off further than all together.",
+        "is compared with how often that class is right. The expected calibration error (ECE) of an image is the mean "
+        "difference over its labelled pixels: 0.02 means that probabilities are off by two percentage points. The ECE "
+        "of all pixels together, as in the picture, is often lower, because images that are too sure and images that "
+        "are not sure enough cancel. Bars below the dashed line: too sure of itself; above: not sure enough.",
         "The temperature changes the probabilities and uncertainty maps of srpu predict; masks and the scores above, "
         "the MicroNet IoU among them, do not depend on it.",
         "怎样阅读：把像素按模型对其最可能类别给出的概率分组，并与该类别实际正确的比例比较。"
-        "期望校准误差（ECE）是两者之差在全部已标注像素上的平均值，每幅图像权重相同：0.02 表示概率平均偏差两个百分点。"
-        "柱顶低于虚线：模型过于自信；高于虚线：信心不足。单幅图像的偏差可能比总体更大。",
+        "一幅图像的期望校准误差（ECE）是两者之差在其已标注像素上的平均值：0.02 表示概率平均偏差两个百分点。"
+        "全部像素合在一起的 ECE（如图）往往更低，因为过于自信和信心不足的图像会相互抵消。"
+        "柱顶低于虚线：模型过于自信；高于虚线：信心不足。",
         "温度只改变 srpu predict 的概率图和不确定度图；掩膜和上面的各项分数（包括 MicroNet IoU）都与它无关。",
     ),
     kind="note",
@@ -50,6 +51,11 @@ class Measured:
     temperatures: list[float]
     together: Reliability
     each: list[float]
+
+    @property
+    def ece(self) -> float:
+        """The mean error of single images: errors in opposite directions do not cancel, as they do in all together."""
+        return float(np.mean(self.each))
 
     @classmethod
     def at(cls, temperatures: Sequence[float], samples: Sequence[Sample]) -> Measured:
@@ -92,7 +98,7 @@ class Calibration:
     @property
     def line(self) -> str:
         """The result for the terminal."""
-        before, after = self.plain.together.ece, self.honest.together.ece
+        before, after = self.plain.ece, self.honest.ece
         if self.temperature == 1:
             return f"Calibration error of the probabilities: {before:.3f}, no temperature was fitted."
         return (
@@ -107,7 +113,10 @@ class Calibration:
             shown["calibrated"] = self.honest
         bars = {name: way.together for name, way in shown.items()}
         return reliability_picture(
-            {f"{name}: ECE {way.ece:.3f}": (way.confidence, way.accuracy, way.share) for name, way in bars.items()}
+            {
+                f"{name}: ECE all together {way.ece:.3f}": (way.confidence, way.accuracy, way.share)
+                for name, way in bars.items()
+            }
         )
 
 
@@ -149,9 +158,11 @@ def calibration_json(calibration: Calibration) -> dict[str, Any]:
     return {
         "temperature": calibration.temperature,
         "how": calibration.how,
-        "ece": round(honest.together.ece, 6),
-        "ece_uncalibrated": round(plain.together.ece, 6),
-        "ece_stored_temperature": round(calibration.stored.together.ece, 6),
+        "ece": round(honest.ece, 6),
+        "ece_uncalibrated": round(plain.ece, 6),
+        "ece_stored_temperature": round(calibration.stored.ece, 6),
+        "ece_all_together": round(honest.together.ece, 6),
+        "ece_all_together_uncalibrated": round(plain.together.ece, 6),
         "bins": _bins(honest.together),
         "bins_uncalibrated": _bins(plain.together),
         "images": [
@@ -163,7 +174,9 @@ def calibration_json(calibration: Calibration) -> dict[str, Any]:
 
 def calibration_section(calibration: Calibration) -> Section:
     """What the report says about probabilities."""
-    caption = "How often the most probable class is right, by its probability; below, the share of the pixels."
+    caption = (
+        "How often the most probable class is right, by its probability, in all images; below, the share of the pixels."
+    )
     blocks: list[Block] = [
         _table(calibration),
         Text([_explanation(calibration)], kind="warning" if calibration.temperature == 1 else "plain"),
@@ -181,13 +194,13 @@ def _table(calibration: Calibration) -> Table:
             rows.append(
                 _row("With the model's own temperature", calibration.stored, "fitted on these images: flatters")
             )
-    return Table(["Probabilities", "Temperature", "ECE", "Mean of single images", "Worst image"], rows)
+    return Table(["Probabilities", "Temperature", "ECE, mean of the images", "Worst image", "All together"], rows)
 
 
 def _row(name: str, way: Measured, note: str = "") -> list[str | Cell]:
     low, high = min(way.temperatures), max(way.temperatures)
     heat = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-    numbers = (way.together.ece, float(np.mean(way.each)), max(way.each))
+    numbers = (way.ece, max(way.each), way.together.ece)
     return [Cell(name, note=note), heat, *(f"{number:.3f}" for number in numbers)]
 
 
