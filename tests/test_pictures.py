@@ -18,6 +18,7 @@ from srpu.pictures import (
     overlay,
     panel,
     png_bytes,
+    reliability_picture,
     shrink,
     stack,
     to_8bit,
@@ -135,3 +136,13 @@ def test_shrinking_averages_and_never_enlarges():
     stripes = np.tile(np.array([0, 255], np.uint8), (4, 4))
     assert (shrink(to_rgb(stripes), 4) == 128).all()
     assert shrink(to_rgb(stripes), 100).shape == (4, 8, 3)
+
+
+def test_reliability_is_drawn_for_each_way_even_with_empty_bins() -> None:
+    confidence, accuracy, share = np.array([np.nan, 0.4, 0.9]), np.array([np.nan, 0.5, 0.6]), np.array([0, 0.25, 0.75])
+    one, two = (
+        reliability_picture(dict.fromkeys(names, (confidence, accuracy, share))) for names in (["a"], ["a", "碳"])
+    )
+    assert one.shape[0] == two.shape[0]
+    assert two.shape[1] > 1.7 * one.shape[1]
+    assert len(np.unique(one.reshape(-1, 3), axis=0)) > 10

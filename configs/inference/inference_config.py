@@ -46,8 +46,8 @@ SAVE_COLORED = True
 # 同时保存叠加图。
 SAVE_OVERLAY = True
 
-# Also write the probability of each class as a multi-page TIFF.
-# 同时保存各类别的概率（多页 TIFF）。
+# Also write the probability of each class, calibrated on the validation images, as a multi-page TIFF.
+# 同时保存各类别的概率（多页 TIFF，已用验证图像校准）。
 SAVE_PROBABILITIES = False
 
 # Also write how unsure the model is, from 0 (black) to 1 (white).

@@ -1,4 +1,4 @@
-"""Pictures for people: stretched images, overlays, error maps, panels, curves and confusion matrices.
+"""Pictures for people: stretched images, overlays, error maps, panels, curves, confusion matrices and reliability.
 
 Every function returns 8-bit RGB (h, w, 3), ready for a file, a report or a training log.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Float64, Int64, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from srpu.data.classes import IGNORE, ClassMap, colour
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RGB = UInt8[np.ndarray, "h w 3"]
 Grey = UInt8[np.ndarray, "h w"]
+PerBin = Float64[np.ndarray, " bins"]
 
 INK = (31, 41, 51)
 WRONG = (214, 40, 40)
@@ -185,6 +186,40 @@ def confusion_picture(matrix: Int64[np.ndarray, "c c+1"], classes: ClassMap) -> 
             ink = "white" if share[row, column] > 0.55 else "#1f2933"
             axes.text(column, row - 0.1, f"{share[row, column]:.1%}", ha="center", va="center", color=ink, fontsize=10)
             axes.text(column, row + 0.22, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=7)
+    return _render(figure)
+
+
+def reliability_picture(ways: Mapping[str, tuple[PerBin, PerBin, PerBin]]) -> RGB:
+    """Bars of accuracy against confidence, and below them how many pixels each bar stands for.
+
+    Args:
+        ways: For each title mean confidence, accuracy and share of the pixels in bins of equal width over 0 to 1; NaN
+            in empty bins. They are drawn side by side.
+    """
+    figure = _figure(0.6 + 3.6 * len(ways), 4.4)
+    columns = figure.subplots(2, len(ways), squeeze=False, sharex=True, sharey="row", height_ratios=[3, 1]).T
+    for (title, (confidence, accuracy, share)), (upper, lower) in zip(ways.items(), columns, strict=True):
+        width = 1 / len(share)
+        middles = (np.arange(len(share)) + 0.5) * width
+        held, bar = share > 0, {"width": 0.9 * width, "linewidth": 0}
+        upper.bar(middles[held], accuracy[held], color=CURVES[0], label="accuracy", **bar)
+        ends = middles[held] - 0.45 * width, middles[held] + 0.45 * width
+        upper.hlines(confidence[held], *ends, color=CURVES[1], linewidth=2, label="mean confidence")
+        upper.plot([0, 1], [0, 1], color="#1f2933", linewidth=1, linestyle="--", label="honest")
+        upper.set(title=drawable(title), xlim=(0, 1), ylim=(0, 1))
+        upper.title.set_fontsize(10)
+        lower.bar(middles[held], share[held], color=CURVES[7], **bar)
+        for place, part in zip(middles[held], share[held], strict=True):
+            text = f"{part:.0%}" if part >= 0.005 else "<1%"
+            lower.text(place, part + 0.02, text, ha="center", va="bottom", fontsize=6, color="#1f2933")
+        lower.set(xlabel="confidence")
+        lower.margins(y=0.25)
+        for axes in (upper, lower):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=8)
+    columns[0][0].set_ylabel("accuracy")
+    columns[0][1].set_ylabel("pixels")
+    columns[0][0].legend(frameon=False, loc="upper left", fontsize=8)
     return _render(figure)
 
 

@@ -540,8 +540,8 @@ class InferenceConfig(_File):
     同时保存叠加图。"""
 
     SAVE_PROBABILITIES: bool = False
-    """Also write the probability of each class as a multi-page TIFF.
-    同时保存各类别的概率（多页 TIFF）。"""
+    """Also write the probability of each class, calibrated on the validation images, as a multi-page TIFF.
+    同时保存各类别的概率（多页 TIFF，已用验证图像校准）。"""
 
     SAVE_UNCERTAINTY: bool = False
     """Also write how unsure the model is, from 0 (black) to 1 (white).

@@ -37,6 +37,7 @@ def made(classes: ClassMap = CLASSES) -> Checkpoint:
         normalisation=Normalisation("window", (0.0, 4095.0)),
         settings={"CROP_SIZE": 256, "CLASS_NAMES": {"0": "碳"}},
         trained_on={"a" * 64: "train", "b" * 64: "val"},
+        temperature=1.375,
     )
 
 
@@ -44,12 +45,31 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     path, checkpoint = tmp_path / "模型 1" / "best_model.pth", made()
     save_checkpoint(path, checkpoint)
     back = load_checkpoint(path, expect_classes=3)
-    for name in ("epoch", "val_dice", "model", "classes", "normalisation", "settings", "trained_on", "version"):
+    for name in (
+        "epoch",
+        "val_dice",
+        "model",
+        "classes",
+        "normalisation",
+        "settings",
+        "trained_on",
+        "temperature",
+        "version",
+    ):
         assert getattr(back, name) == getattr(checkpoint, name), name
     image = torch.randn(1, 1, 40, 40)
     original = build_segmenter("unet", "unet", 3)
     original.load_state_dict(checkpoint.model_state_dict)
     assert torch.equal(rebuild_model(back)(image), original.eval()(image))
+
+
+def test_a_model_from_before_temperatures_has_temperature_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    save_checkpoint(path, made())
+    content = load_tensors(path)
+    del content["temperature"]
+    save_tensors(path, content)
+    assert load_checkpoint(path).temperature == 1.0
 
 
 def test_another_number_of_classes_names_both(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ class Bench:
         return sorted(name for name in names if not name.startswith(".srpu/"))
 
 
-def save_model(path: Path, classes: ClassMap = CLASSES, novelty: dict[str, Any] | None = None) -> None:
-    save_checkpoint(path, Checkpoint({}, 1, 0.5, {}, classes, Normalisation("none"), novelty=novelty))
+def save_model(path: Path, classes: ClassMap = CLASSES, **known: Any) -> None:
+    save_checkpoint(path, Checkpoint({}, 1, 0.5, {}, classes, Normalisation("none"), **known))
 
 
 @pytest.fixture
@@ -163,6 +163,21 @@ def test_all_pictures_that_are_asked_for(bench: Bench) -> None:
     uncertainty = read_image(bench.output / "a_uncertainty.png")
     p = probabilities.astype(np.float64)
     np.testing.assert_allclose(uncertainty, -255 * (p * np.log(p)).sum(axis=0) / np.log(3), atol=0.51)
+
+
+def test_the_temperature_calms_probabilities_and_changes_no_mask(bench: Bench) -> None:
+    bench.put("a.png", np.linspace(0, 255, 40 * 60).reshape(40, 60).astype(np.uint8))
+    wanted = {"MASK_FORMAT": "tiff", "SAVE_PROBABILITIES": True, "SAVE_UNCERTAINTY": True}
+    seen = []
+    for temperature in (1.0, 2.0):
+        save_model(bench.root / "model.pth", temperature=temperature)
+        assert bench.run(**wanted).done == 1
+        probabilities = tifffile.imread(bench.output / "a_probabilities.tif")
+        seen.append((bench.mask("a_predicted_mask.tif"), probabilities, read_image(bench.output / "a_uncertainty.png")))
+    (mask, plain, sure), (same, calm, unsure) = seen
+    np.testing.assert_array_equal(mask, same)
+    np.testing.assert_allclose(calm, np.sqrt(plain) / np.sqrt(plain).sum(axis=0), atol=1e-6)
+    assert unsure.mean() > sure.mean()
 
 
 def tifffile_or_png(path: Path) -> np.ndarray:

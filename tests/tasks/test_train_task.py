@@ -61,6 +61,34 @@ def test_training_writes_a_model_that_works_and_a_record(workspace: Workspace) -
     assert {path.name for path in trained.folder.iterdir()} >= {"best_model.pth", "last_model.pth", "state.pth"}
 
 
+def test_the_temperature_is_fitted_on_validation_and_changes_no_score(workspace: Workspace) -> None:
+    trained = train(workspace)
+    checkpoint = load_checkpoint(trained.model)
+    told = read_json(trained.folder / "run.json")["calibration"]
+    assert (told["temperature"], told["images"]) == (checkpoint.temperature, 2)
+    assert 0.5 <= checkpoint.temperature <= 5
+    assert checkpoint.temperature != 1
+    assert load_checkpoint(trained.folder / "best_model.pth").temperature == checkpoint.temperature
+    assert checkpoint.val_dice == trained.history.best_score
+
+
+def test_one_validation_image_is_too_few_for_a_temperature(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = workspace.path("json/master_labeled_dataset.json")
+    content = read_json(index)
+    judged = [sample["id"] for sample in content["samples"] if sample["split"] == "val"]
+    content["samples"] = [sample for sample in content["samples"] if sample["id"] != judged[0]]
+    write_json(index, content)
+    with caplog.at_level(logging.INFO):
+        trained = train(workspace)
+    assert load_checkpoint(trained.model).temperature == 1.0
+    told = read_json(trained.folder / "run.json")["calibration"]
+    assert (told["temperature"], told["images"]) == (1.0, 1)
+    assert "that takes 2 labelled validation images, and there is 1" in told["how"]
+    assert told["how"] in caplog.text
+
+
 def test_it_learns_three_grey_levels(workspace: Workspace) -> None:
     trained = train(workspace, "NUM_EPOCHS=3", "STEPS_PER_EPOCH=25", "BATCH_SIZE=4", "LEARNING_RATE=0.003")
     assert trained.history.best_score > 0.9

@@ -33,6 +33,7 @@ class Checkpoint:
         settings: All settings of the run, for the record.
         trained_on: The pixel hash of each image and its split, to find leaks.
         novelty: What training images look like to the encoder; None if unknown.
+        temperature: What makes the probabilities honest, see :mod:`srpu.learn.calibrate`; 1 leaves them as they are.
         version: The SRPU that wrote it.
     """
 
@@ -45,6 +46,7 @@ class Checkpoint:
     settings: dict[str, Any] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
     novelty: dict[str, Any] | None = None
+    temperature: float = 1.0
     version: str = __version__
 
 

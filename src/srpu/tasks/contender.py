@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from srpu.data.folders import Found, find_files
 from srpu.data.index import Record
@@ -25,7 +25,10 @@ from srpu.workspace import Workspace
 log = logging.getLogger(__name__)
 
 Ids = UInt8[np.ndarray, "h w"]
-Predict = Callable[[Record, Shaped[np.ndarray, "h w"]], tuple[Ids, Ids]]
+Watch = Callable[[Float32[np.ndarray, "c rows w"]], None]
+"""Sees the probabilities of an image, not calibrated, in bands from top to bottom."""
+
+Predict = Callable[[Record, Shaped[np.ndarray, "h w"], Watch], tuple[Ids, Ids]]
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,17 @@ class Contender:
         name: For the run's folder.
         facts: What the report's head says about it.
         predict: From a record and its grey levels without data bar to the most probable class of each pixel, and the
-            same with 255 where no class is more probable than 0.5.
+            same with 255 where no class is more probable than 0.5. The MicroNet IoU, for which that is, is defined on
+            what the network says, so no temperature is applied. A watch sees the probabilities where there are any.
         trained_on: The split in which it knew each image, by pixel hash.
+        temperature: What makes its probabilities honest; None: it has no probabilities.
     """
 
     name: str
     facts: dict[str, str]
     predict: Predict
     trained_on: dict[str, str] = field(default_factory=dict)
+    temperature: float | None = None
 
 
 def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Contender:
@@ -74,13 +80,14 @@ def open_model(path: Path, settings: EvaluationSettings, workspace: Workspace) -
     model = rebuild_model(checkpoint).to(device)
     tiles = tiling(settings)
 
-    def predict(record: Record, image: np.ndarray) -> tuple[Ids, Ids]:
+    def predict(record: Record, image: np.ndarray, watch: Watch) -> tuple[Ids, Ids]:
         labels, sure = np.empty(image.shape, np.uint8), np.empty(image.shape, np.uint8)
         levels = checkpoint.normalisation.shift_scale(image)
         for band in predict_bands(model, image, levels, tiles, device=device, precision=precision):
             rows = slice(band.top, band.top + band.probabilities.shape[1])
             labels[rows] = band.probabilities.argmax(axis=0)
             sure[rows] = np.where(band.probabilities.max(axis=0) > 0.5, labels[rows], IGNORE)
+            watch(band.probabilities)
         return labels, sure
 
     network = f"{checkpoint.model['encoder']}_{checkpoint.model['decoder']}"
@@ -90,7 +97,7 @@ def open_model(path: Path, settings: EvaluationSettings, workspace: Workspace) -
         "prediction": f"tiles of {tiles.size} px, overlap {tiles.overlap:.1%}, flip averaging "
         f"{'on' if tiles.flips else 'off'}, {precision} on {device}",
     }
-    return Contender(network, facts, predict, checkpoint.trained_on)
+    return Contender(network, facts, predict, checkpoint.trained_on, checkpoint.temperature)
 
 
 def mask_contender(folder: Path, records: Iterable[Record], classes: ClassMap) -> Contender:
@@ -101,7 +108,7 @@ def mask_contender(folder: Path, records: Iterable[Record], classes: ClassMap) -
     """
     found = find_masks(folder, records)
 
-    def predict(record: Record, image: np.ndarray) -> tuple[Ids, Ids]:
+    def predict(record: Record, image: np.ndarray, watch: Watch) -> tuple[Ids, Ids]:
         path, rows = found[record], len(image)
         ids = read_mask(path, classes, record.page).ids
         labels = fit_mask(ids, (record.height, record.width), record.height - rows, path)[:rows]

@@ -17,7 +17,7 @@ from srpu.data.index import Record
 from srpu.errors import CheckpointError, SettingsError
 from srpu.files import read_json
 from srpu.settings import EvaluationSettings
-from srpu.tasks.contender import Contender, Ids, model_contender
+from srpu.tasks.contender import Contender, Ids, Watch, model_contender
 from srpu.tasks.wiring import load_records, refuse_leaks
 from srpu.workspace import Workspace
 
@@ -57,11 +57,12 @@ def fold_contender(settings: EvaluationSettings, workspace: Workspace) -> tuple[
         held_out = [record for record in records if fold_of[record.sha256] == int(fold)]
         refuse_leaks(models[int(fold)].trained_on, held_out)
 
-    def predict(record: Record, image: np.ndarray) -> tuple[Ids, Ids]:
-        return models[fold_of[record.sha256]].predict(record, image)
+    def predict(record: Record, image: np.ndarray, watch: Watch) -> tuple[Ids, Ids]:
+        return models[fold_of[record.sha256]].predict(record, image, watch)
 
     facts = models[1].facts | {"model": f"{len(models)} models, each for the images it has not seen"}
-    contender = Contender(f"{len(models)}_folds", facts, predict, dict.fromkeys(fold_of, "test"))
+    unseen = dict.fromkeys(fold_of, "test")
+    contender = Contender(f"{len(models)}_folds", facts, predict, unseen, models[1].temperature)
     width = len(str(len(models)))
     return contender, {record: f"Fold {fold_of[record.sha256]:0{width}d}" for record in records}
 

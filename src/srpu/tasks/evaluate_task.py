@@ -20,9 +20,11 @@ from srpu.data.index import Record, read_truth_version
 from srpu.errors import CheckpointError, IndexingError, SettingsError
 from srpu.files import make_folder, open_replacing, write_json, write_text, writing_to
 from srpu.learn import metrics
+from srpu.learn.calibrate import PixelSampler, pixels_each
 from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8bit
 from srpu.progress import track
 from srpu.settings import EvaluationSettings
+from srpu.tasks.calibration import calibration_json, judge_calibration
 from srpu.tasks.comparison import Comparison
 from srpu.tasks.comparison_report import comparison_sections
 from srpu.tasks.contender import Contender, mask_contender, model_contender
@@ -83,6 +85,8 @@ def run(settings: EvaluationSettings, workspace: Workspace, against: Path | None
         records = _records(settings, workspace)
         contender = mask_contender(folder, records, class_map(settings))
     elif settings.FOLDS:
+        if against:
+            raise SettingsError("--against compares two models, and FOLDS judges several as one; add --set FOLDS=0.")
         contender, folds = fold_contender(settings, workspace)
         records = list(folds)
         log.info("Judged on %s.", counted("folds", records))
@@ -127,7 +131,7 @@ def _write_scores(
     workspace: Workspace,
     comparison: Comparison | None,
 ) -> None:
-    """Write scores.json, images.csv, classes.csv, confusion.png, and comparison.csv if there is one."""
+    """Write scores.json, images.csv, classes.csv, confusion.png, of a model reliability.png, of two comparison.csv."""
     classes, summary = evaluation.scale.classes, evaluation.summary
     content = {
         "schema_version": 1,
@@ -138,6 +142,7 @@ def _write_scores(
         "datasets": {name: summary_json(part, classes) for name, part in evaluation.datasets.items()},
         "folds": {name: summary_json(part, classes) for name, part in evaluation.folds.items()},
         "images": [image_json(image) for image in evaluation.judged],
+        **({"calibration": calibration_json(evaluation.calibration)} if evaluation.calibration else {}),
         "all_settings": settings.model_dump(mode="json"),
         "data_hash": data_hash((image.record for image in evaluation.judged), workspace),
         "versions": versions(),
@@ -149,6 +154,8 @@ def _write_scores(
     write_text(folder / "images.csv", images_csv(evaluation.judged))
     write_text(folder / "classes.csv", classes_csv({"all": summary, **evaluation.datasets}, classes))
     _write_png(folder / "confusion.png", evaluation.confusion)
+    if evaluation.calibration:
+        _write_png(folder / "reliability.png", evaluation.calibration.picture)
 
 
 def _check_foreground(settings: EvaluationSettings) -> None:
@@ -219,11 +226,13 @@ def _judge(
 ) -> Evaluation:
     """Predict, score and draw one image after the other."""
     scale = Scale(class_map(settings), tuple(settings.FOREGROUND_CLASSES))
-    judged = []
+    judged, samples = [], []
     for number, record in enumerate(track(records, "judging"), start=1):
         rows = opener.rows(record)
         image, truth = opener.image(record)[:rows], opener.mask(record)[:rows]
-        labels, sure = contender.predict(record, image)
+        sampler = PixelSampler(truth, pixels_each(len(records), len(scale.classes)))
+        labels, sure = contender.predict(record, image, sampler.put)
+        samples.append(sampler.sample())
         tally = _tally(truth, labels, sure, len(scale.classes), settings.BOUNDARY_TOLERANCE)
         if not tally.matrix.any():
             log.warning("%s: its mask labels no pixel, so there is nothing to judge.", record.id)
@@ -246,6 +255,7 @@ def _judge(
         facts=facts,
         trained_on=contender.trained_on,
         worst_cases=settings.WORST_CASES,
+        calibration=judge_calibration(contender.temperature, records, samples, contender.trained_on),
     )
 
 
@@ -281,6 +291,8 @@ def _say(evaluation: Evaluation, report: Path, comparison: Comparison | None) ->
         log.info(
             "  %s: Dice %s (over groups %s).", of, decimal(summary.scores[f"dice.{of}"]), spread(summary, f"dice.{of}")
         )
+    if evaluation.calibration:
+        log.info("%s", evaluation.calibration.line)
     if evaluation.advice:
         log.info("%s", evaluation.advice)
     if comparison:

@@ -15,6 +15,7 @@ from PIL import Image
 from srpu.data.index import Record
 from srpu.pictures import RGB, WRONG, confusion_picture, legend, shrink
 from srpu.report import Block, Card, Cards, Cell, Legend, Picture, Section, Table, Text, write_report
+from srpu.tasks.calibration import Calibration, calibration_section
 from srpu.tasks.scores import ImageScore, Scale, Summary, worst_first
 
 SPLITS = {
@@ -90,6 +91,7 @@ class Evaluation:
         worst_cases: How many of the worst images come first.
         folds: Of each fold, where the model was cross-validated.
         advice: What would tell more.
+        calibration: Whether the probabilities can be trusted; None: there are none.
     """
 
     split: str
@@ -102,6 +104,7 @@ class Evaluation:
     worst_cases: int
     folds: Mapping[str, Summary] = field(default_factory=dict)
     advice: str = ""
+    calibration: Calibration | None = None
 
     def headlines(self) -> dict[str, str]:
         """The whole-image scores there are, and what people call them."""
@@ -128,6 +131,8 @@ def write_evaluation(path: Path, evaluation: Evaluation, further: Sequence[Secti
     ]
     if evaluation.folds:
         sections.append(Section("Folds", [_FOLDS, _part_table(evaluation, "Fold", evaluation.folds)]))
+    if evaluation.calibration:
+        sections.append(calibration_section(evaluation.calibration))
     if len(evaluation.datasets) > 1:
         tables: list[Block] = [_part_table(evaluation, "Data set", evaluation.datasets)]
         tables += [_class_table(evaluation, part, name) for name, part in evaluation.datasets.items()]

@@ -21,6 +21,7 @@ from srpu.data.index import PixelSizes
 from srpu.data.masks import IGNORE, ClassMap
 from srpu.data.regions import class_pixels, fill_holes, remove_specks
 from srpu.errors import DataError, ImageError, ModelError
+from srpu.learn.calibrate import temper
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model
 from srpu.learn.device import Precision, choose_device, choose_precision
 from srpu.learn.novelty import Novelty, pooled_features
@@ -255,10 +256,12 @@ def _segment(
     for band in track(bands, "Rows of tiles", count_bands(len(visible), tiles)):
         rows = slice(band.top, band.top + band.probabilities.shape[1])
         ids[rows] = band.probabilities.argmax(axis=0)
-        if settings.SAVE_UNCERTAINTY:
-            uncertainty[rows] = np.rint(255 * _entropy(band.probabilities))
-        if planes:
-            planes.put(band.top, band.probabilities)
+        if settings.SAVE_UNCERTAINTY or planes:
+            honest = temper(band.probabilities, predictor.checkpoint.temperature)
+            if settings.SAVE_UNCERTAINTY:
+                uncertainty[rows] = np.rint(255 * _entropy(honest))
+            if planes:
+                planes.put(band.top, honest)
     cleaned = remove_specks(ids[: len(visible)], settings.MIN_SPECK_PIXELS)
     ids[: len(visible)] = fill_holes(cleaned, settings.MIN_HOLE_PIXELS)
     distance = None

@@ -18,7 +18,9 @@ from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, sa
 from srpu.learn.loop import History
 from srpu.learn.novelty import Novelty, pooled_features
 from srpu.models.segmenter import Segmenter
+from srpu.tasks.temperature import fit_on_validation
 from srpu.tasks.training_job import Job
+from srpu.tasks.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,8 @@ def checkpoints(model: Segmenter, job: Job) -> Callable[[nn.Module, int, float],
     return make
 
 
-def promote(job: Job, history: History, promoted: Path) -> None:
-    """Let the best model remember what it was trained on, and make it the one that other verbs take."""
+def promote(job: Job, history: History, promoted: Path, validation: Validation) -> None:
+    """Let the best model remember its training images and its temperature, and make it the one other verbs take."""
     best = load_checkpoint(job.run.best_path)
     model = rebuild_model(best).to(job.accelerator.device)
     device, precision = job.accelerator.device, job.precision
@@ -53,7 +55,8 @@ def promote(job: Job, history: History, promoted: Path) -> None:
         levels = image.open_image()
         shift_scale = job.material.normalisation.shift_scale(levels)
         features.append(pooled_features(model, levels, shift_scale, device=device, precision=precision))
-    best = replace(best, novelty=Novelty.fit(np.stack(features)).state())
+    fitted = fit_on_validation(model, validation)
+    best = replace(best, novelty=Novelty.fit(np.stack(features)).state(), temperature=fitted.temperature)
     save_checkpoint(job.run.best_path, best)
     _compare(best, promoted)
     save_checkpoint(promoted, best)
@@ -62,6 +65,7 @@ def promote(job: Job, history: History, promoted: Path) -> None:
         best_epoch=history.best_epoch,
         epochs=history.epoch,
         minutes=round(history.minutes, 2),
+        calibration=fitted.facts(),
         scores={name: value if math.isfinite(value) else None for name, value in row.items()},
     )
     log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)

@@ -38,7 +38,7 @@ class Rival:
 
     def judge(self, judged: ImageScore, image: np.ndarray, truth: Ids, labels: Ids) -> None:
         """Label one image, score it, and draw both sides; ``labels`` are the judged side's."""
-        theirs, _ = self._other.predict(judged.record, image)
+        theirs, _ = self._other.predict(judged.record, image, lambda _: None)
         matrix = metrics.confusion(truth, theirs, len(self._classes))
         per_class = zip(self._classes.names, metrics.dice(matrix), strict=True)
         scores = {"mean_dice": metrics.mean_dice(matrix)} | {f"dice.{of}": float(score) for of, score in per_class}

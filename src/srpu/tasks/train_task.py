@@ -222,7 +222,7 @@ def _train(job: Job, *, resume: bool) -> Trained:
     promoted = job.run.folder.parent / "best_model.pth"
     if accelerator.is_main_process:
         save_checkpoint(job.run.last_path, make(averaged, history.epoch, history.rows[-1].get("score", math.nan)))
-        promote(job, history, promoted)
+        promote(job, history, promoted, validation)
     accelerator.wait_for_everyone()
     return Trained(job.run.folder, promoted, history)
 
