@@ -50,18 +50,23 @@ class Protocol:
     classes: tuple[str, ...]
     targets: dict[str, float]
     published: dict[str, float] = field(default_factory=dict)
-    steps: int = 800
+    steps: int = 600
     settings: tuple[str, ...] = ()
 
 
 _SUPER = ("superalloy", ("matrix", "secondary", "tertiary"))
 _COATING = ("barrier_coating", ("background", "oxide", "crack"))
-_OXIDE = ("FOREGROUND_CLASSES=[1, 2]",)
+_OXIDE = (
+    "FOREGROUND_CLASSES=[1, 2]",
+    "FLIP_VERTICAL.enabled=False",  # layers on a substrate: up means something
+    "ROTATE_90.enabled=False",
+    "ROTATE.range=[-10, 10]",
+)
 
 PROTOCOLS = {
     "super1": Protocol(*_SUPER, {"micronet_iou": 0.966}, {"micronet_iou": 0.9643}),
     "super2": Protocol(*_SUPER, {"micronet_iou": 0.963}, {"micronet_iou": 0.9606}),
-    "super3": Protocol(*_SUPER, {"micronet_iou": 0.958, "macro_miou": 0.90}, {"micronet_iou": 0.9350}),
+    "super3": Protocol(*_SUPER, {"micronet_iou": 0.958, "macro_miou": 0.90}, {"micronet_iou": 0.9350}, steps=800),
     "ebc1": Protocol(*_COATING, {"oxide_iou": 0.96}, {"oxide_iou": 0.9800}, settings=_OXIDE),
     "ebc2": Protocol(*_COATING, {"oxide_iou": 0.90}, {"oxide_iou": 0.9282}, settings=_OXIDE),
     "axon": Protocol(
