@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -91,9 +92,10 @@ def open_model(path: Path, settings: EvaluationSettings, workspace: Workspace) -
         return labels, sure
 
     network = f"{checkpoint.model['encoder']}_{checkpoint.model['decoder']}"
+    chosen = "" if math.isnan(checkpoint.val_dice) else f", validation Dice {checkpoint.val_dice:.3f}"
     facts = {
         "model": workspace.name(path),
-        "network": f"{network}, trained for {checkpoint.epoch} epochs, validation Dice {checkpoint.val_dice:.3f}",
+        "network": f"{network}, trained for {checkpoint.epoch} epoch{'s' * (checkpoint.epoch != 1)}{chosen}",
         "prediction": f"tiles of {tiles.size} px, overlap {tiles.overlap:.1%}, flip averaging "
         f"{'on' if tiles.flips else 'off'}, {precision} on {device}",
     }
