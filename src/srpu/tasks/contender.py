@@ -70,7 +70,7 @@ def model_contender(settings: EvaluationSettings, workspace: Workspace) -> Conte
         levels = checkpoint.normalisation.shift_scale(image)
         for band in predict_bands(model, image, levels, tiles, device=device, precision=precision):
             rows = slice(band.top, band.top + band.probabilities.shape[1])
-            labels[rows] = band.probabilities.argmax(axis=0)
+            labels[rows] = band.labels()
             sure[rows] = np.where(band.probabilities.max(axis=0) > 0.5, labels[rows], IGNORE)
         return labels, sure
 
