@@ -109,7 +109,7 @@ class Augmenter:
         middle = images.mean((2, 3), keepdim=True)
         apart = images - middle
         # torch.std takes ten times as long on a CPU
-        deviation = torch.linalg.vector_norm(apart, dim=(2, 3), keepdim=True) / math.sqrt(apart[0].numel() - 1)
+        deviation: Tensor = torch.linalg.vector_norm(apart, dim=(2, 3), keepdim=True) / math.sqrt(apart[0].numel() - 1)
         images = middle + apart * drawn(self.gain, 1.0) + deviation * drawn(self.offset, 0.0)
         images = _blur(images, drawn(self.blur, 0.0))
         seed = int(torch.randint(2**62, (1,), generator=generator))
