@@ -70,7 +70,17 @@ def test_image_and_mask_are_cut_at_the_same_place_and_mirrored_beyond_the_border
     source = sampler([labelled("a", levels, levels.astype(np.uint8))], window=64)
     batch = next(source.batches(4))
     assert batch.images.shape == (4, 1, 64, 64)
-    assert torch.equal(batch.images[:, 0].long(), batch.masks)
+    assert torch.equal(batch.images[:, 0].byte(), batch.masks)
+
+
+def test_windows_are_what_mirroring_the_whole_normalised_image_gives() -> None:
+    levels = np.arange(40 * 37, dtype=np.uint16).reshape(40, 37)  # every place has its own level
+    source = sampler([labelled("a", levels)], window=50, normalisation=Normalisation("window", (7.0, 1007.0)))
+    padded = np.pad((levels.astype(np.float32) - np.float32(7)) / np.float32(1000), 50, mode="symmetric")
+    for window in next(source.batches(8)).images[:, 0].numpy():
+        row, column = divmod(round(float(window[25, 25]) * 1000 + 7), 37)
+        top, left = row + 50 - 25, column + 50 - 25
+        np.testing.assert_array_equal(window, padded[top : top + 50, left : left + 50])
 
 
 def test_an_image_of_one_pixel_fills_its_window() -> None:

@@ -217,6 +217,14 @@ def test_labels_are_the_most_probable_classes_and_training_mode_is_left() -> Non
     assert not model.training
 
 
+def test_of_equally_probable_classes_the_first_is_taken() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.integers(0, 4, (5, 20, 30)).astype(np.float32)  # many ties
+    labels = Band(0, probabilities).labels()
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, probabilities.argmax(axis=0))
+
+
 def test_a_network_that_answers_nan_is_refused() -> None:
     model = Conv(reach=1)
     nn.init.constant_(model.conv.weight, float("nan"))

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -74,7 +74,7 @@ class Augmenter:
     def __call__(
         self,
         images: Float32[Tensor, "b 1 source source"],
-        masks: Int64[Tensor, "b source source"],
+        masks: UInt8[Tensor, "b source source"],
         generator: torch.Generator,
     ) -> tuple[Float32[Tensor, "b 1 crop crop"], Int64[Tensor, "b crop crop"]]:
         """Vary a batch; the same state of ``generator`` (on the CPU) gives the same result."""
@@ -109,8 +109,11 @@ class Augmenter:
         low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
         span = (high - low).clamp(min=1e-6)
         images = low + span * ((images - low) / span).clamp(0, 1) ** drawn(self.gamma, 1.0)
-        middle, deviation = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
-        images = middle + (images - middle) * drawn(self.gain, 1.0) + deviation * drawn(self.offset, 0.0)
+        middle = images.mean((2, 3), keepdim=True)
+        apart = images - middle
+        # torch.std takes ten times as long on a CPU
+        deviation: Tensor = torch.linalg.vector_norm(apart, dim=(2, 3), keepdim=True) / math.sqrt(apart[0].numel() - 1)
+        images = middle + apart * drawn(self.gain, 1.0) + deviation * drawn(self.offset, 0.0)
         images = _blur(images, drawn(self.blur, 0.0))
         seed = int(torch.randint(2**62, (1,), generator=generator))
         noise = torch.randn(images.shape, device=device, generator=torch.Generator(device).manual_seed(seed))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from srpu.data.masks import IGNORE
@@ -46,7 +46,7 @@ class Batch:
     """Normalised image crops and their masks."""
 
     images: Float32[Tensor, "b 1 h w"]
-    masks: Int64[Tensor, "b h w"]
+    masks: UInt8[Tensor, "b h w"]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``."""
@@ -140,12 +140,13 @@ class CropSampler:
     def _read(self, numbers: Sequence[int], seed: tuple[int, ...]) -> Batch:
         random = np.random.default_rng(seed)
         images = np.empty((len(numbers), 1, self._window, self._window), dtype=np.float32)
-        masks = np.empty((len(numbers), self._window, self._window), dtype=np.int64)
+        masks = np.empty((len(numbers), self._window, self._window), dtype=np.uint8)
         for slot, number in enumerate(numbers):
             image, mask = self._images[number].open_image(), self._images[number].open_mask()
             rows, columns = self._place(mask, random)
             shift, scale = self._shift_scale_of(number, image)
-            images[slot, 0] = (_cut(image, rows, columns).astype(np.float32) - shift) / scale
+            np.subtract(_cut(image, rows, columns), shift, out=images[slot, 0], dtype=np.float32)
+            images[slot] /= scale
             masks[slot] = _cut(mask, rows, columns)
         return Batch(torch.from_numpy(images), torch.from_numpy(masks))
 
@@ -194,7 +195,10 @@ def _cut(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     """The window of ``picture``; reads the bounding box once, then mirrors in memory."""
     top, left = rows.min(), columns.min()
     box = np.asarray(picture[top : rows.max() + 1, left : columns.max() + 1])
-    return box[np.ix_(rows - top, columns - left)]
+    for axis, places in enumerate((rows - top, columns - left)):
+        if len(places) > box.shape[axis] or places[0] > places[-1]:  # copied only where it is mirrored
+            box = box.take(places, axis=axis)
+    return box
 
 
 def count_pixels(images: Sequence[LabelledImage], classes: int) -> np.ndarray:

@@ -7,6 +7,7 @@ one tile fades into the next. Only one row of tiles is held in memory, so the re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,6 +55,15 @@ class Band:
     top: int
     probabilities: Float32[np.ndarray, "c rows w"]
 
+    def labels(self) -> UInt8[np.ndarray, "rows w"]:
+        """The most probable class id of each pixel; of equals the first. Twice as fast as numpy's argmax."""
+        best = self.probabilities[0].copy()
+        ids = np.zeros(best.shape, np.uint8)
+        for id_, plane in enumerate(self.probabilities[1:], start=1):
+            np.putmask(ids, plane > best, np.uint8(id_))
+            np.maximum(best, plane, out=best)
+        return ids
+
 
 def predict_bands(
     model: nn.Module,
@@ -85,7 +95,7 @@ def predict_bands(
     for top, end, weights in zip(tops, [*tops[1:], height], down, strict=True):
         row = _predict_row(model, image[top : top + edge], shift_scale, tiling, weights, waiting, device, precision)
         done, waiting = row[:, : end - top], row[:, end - top :]
-        if not bool(torch.isfinite(done).all()):
+        if not math.isfinite(done.sum()):  # one number that is none makes the sum none
             raise ModelError(
                 "The network answers with numbers that are none (NaN): train anew with a lower LEARNING_RATE, or set "
                 'PRECISION = "fp32".'
@@ -123,7 +133,7 @@ def predict_labels(
 ) -> UInt8[np.ndarray, "h w"]:
     """The most probable class id of each pixel; of equals the first."""
     bands = predict_bands(model, image, shift_scale, tiling, device=device, precision=precision)
-    return np.concatenate([band.probabilities.argmax(axis=0).astype(np.uint8) for band in bands])
+    return np.concatenate([band.labels() for band in bands])
 
 
 @torch.inference_mode()
@@ -164,7 +174,7 @@ def _predict_row(
             if waiting is not None:
                 row[:, : waiting.shape[1]] = waiting
         for left, weights, tile in zip(lefts[chosen], across[chosen], probabilities, strict=True):
-            row[:, :, left : left + edge] += tile * (down[:, None] * weights)
+            row[:, :, left : left + edge].addcmul_(tile, down[:, None] * weights)
     assert row is not None  # noqa: S101  (an image has at least one tile)
     return row
 
@@ -181,10 +191,11 @@ def _probabilities(
     for axes in mirrors:
         with autocast(device, precision):
             logits = model(batch.flip(axes) if axes else batch)
-        turned = logits.float().softmax(dim=1).flip(axes)
-        total = turned if total is None else total + turned
+        turned = logits.float().softmax(dim=1)
+        turned = turned.flip(axes) if axes else turned  # each copy of a tile costs about a percent
+        total = turned if total is None else total.add_(turned)
     assert total is not None  # noqa: S101  (there is at least one mirror image)
-    return total / len(mirrors)
+    return total.div_(len(mirrors)) if flips else total
 
 
 def _spread(length: int, size: int, overlap: float) -> tuple[int, list[int]]:

@@ -86,7 +86,7 @@ def open_model(path: Path, settings: EvaluationSettings, workspace: Workspace) -
         levels = checkpoint.normalisation.shift_scale(image)
         for band in predict_bands(model, image, levels, tiles, device=device, precision=precision):
             rows = slice(band.top, band.top + band.probabilities.shape[1])
-            labels[rows] = band.probabilities.argmax(axis=0)
+            labels[rows] = band.labels()
             sure[rows] = np.where(band.probabilities.max(axis=0) > 0.5, labels[rows], IGNORE)
             watch(band.probabilities)
         return labels, sure

@@ -255,7 +255,7 @@ def _segment(
     bands = predict_bands(model, visible, shift_scale, tiles, **where)
     for band in track(bands, "Rows of tiles", count_bands(len(visible), tiles)):
         rows = slice(band.top, band.top + band.probabilities.shape[1])
-        ids[rows] = band.probabilities.argmax(axis=0)
+        ids[rows] = band.labels()
         if settings.SAVE_UNCERTAINTY or planes:
             honest = temper(band.probabilities, predictor.checkpoint.temperature)
             if settings.SAVE_UNCERTAINTY:

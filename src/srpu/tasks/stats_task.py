@@ -212,7 +212,7 @@ def _show_augmentations(settings: Settings, workspace: Workspace) -> Path:
     columns += [vary(batch.images, batch.masks, generator) for _ in range(_VARIANTS)]
     sheet = augmentation_sheet(
         torch.stack([images[:, 0] for images, _ in columns], 1).numpy(),
-        torch.stack([masks for _, masks in columns], 1).byte().numpy(),
+        torch.stack([masks.byte() for _, masks in columns], 1).numpy(),
         class_map(settings),
     )
     path = workspace.path(FOLDER) / "augmentations.png"

@@ -77,7 +77,7 @@ class Validation:
             model, levels, shift_scale, self.tiling, device=self.device, precision=self.precision
         ):
             rows = slice(band.top, band.top + band.probabilities.shape[1])
-            ids[rows] = band.probabilities.argmax(axis=0)
+            ids[rows] = band.labels()
             known = truth[rows] != IGNORE
             wanted = np.where(known, truth[rows], 0)[None].astype(np.intp)
             right = np.take_along_axis(band.probabilities, wanted, axis=0)[0][known]
