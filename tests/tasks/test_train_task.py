@@ -151,7 +151,8 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 def test_kill_9_loses_at_most_the_current_epoch(workspace: Workspace) -> None:
     command = [sys.executable, "-m", "srpu", "train", "--workspace", str(workspace.root)]
-    command += [part for override in [*SMALL, "NUM_EPOCHS=50"] for part in ("--set", override)]
+    overrides = [*SMALL, "NUM_EPOCHS=50", "EARLY_STOPPING_PATIENCE=0"]
+    command += [part for override in overrides for part in ("--set", override)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8") as process:
         assert process.stdout is not None
         for line in process.stdout:
