@@ -8,6 +8,7 @@ folder of images.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -74,10 +75,14 @@ def _score(run: Run, name: str, change: Callable[[Levels], Levels]) -> float:
         write_image(workspace.path(f"data/raw/{stem}.png"), np.round(levels).astype(np.uint8))
     write_json(workspace.path("splits.json"), {"train": [], "val": names, "test": []})
     model = next(run.folder.glob("models/checkpoints/*/best_model.pth"))
-    changes = [f"RAW_DIRS=['{workspace.path('data/raw')}']", "SPLIT_FILE=splits.json", f"CHECKPOINT_PATH={model}"]
+    changes = [
+        f"RAW_DIRS={json.dumps([str(workspace.path('data/raw'))])}",
+        "SPLIT_FILE=splits.json",
+        f"CHECKPOINT_PATH={model}",
+    ]
 
     def settings(task: str) -> object:
-        overrides = known(task, workspace, [*run.overrides(), *changes])
+        overrides = known(task, workspace, [*run.overrides(), *run.changes, *changes])
         return load_settings(task, workspace, list(overrides)).settings
 
     index_task.run(settings("index"), workspace)  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 A 4096 × 3072 image and resnet18 + unet, trained for a moment so that agreement means something. The yardsticks are a
 bare forward of one tile, one forward of the whole image, and MONAI's ``sliding_window_inference`` (``pip install
 monai``; left out where it is missing). What is compared takes turns in one process, and the fastest run of each counts.
-Memory (of the CPU) and start-up are measured in new processes.
+Memory (of the CPU) and start-up are measured in new processes, start-up with the plain U-Net (unet + unet): the others
+also import timm, which takes some seconds more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What differences of scores mean, with numbers one can check by hand; the verb itself is tried in test_against.py."""
+"""What differences of scores mean, with numbers one can check by hand; test_evaluate_task.py tries the verb."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srpu.data.classes import ClassMap
-from srpu.tasks.comparison import BETTER, SAME, UNKNOWN, WORSE, Comparison, compare, verdict
+from srpu.tasks.comparison import BETTER, SAME, UNKNOWN, WORSE, Comparison, compare, paired_scores, verdict
 
 CLASSES = ClassMap(("carbon", "SE"), ((0, 0, 0), (255, 0, 0)))
 
@@ -101,6 +101,17 @@ def says(this: str = "this model", **scores: list[float]) -> Comparison:
         for name, values in {f"{'' if name == 'mean_dice' else 'dice.'}{name}": v for name, v in scores.items()}.items()
     }
     return Comparison(this, "old.pth", CLASSES, found, [], [], [], 6)
+
+
+def test_a_class_that_one_side_imagines_does_not_change_what_means_are_taken_over():
+    three = ClassMap(("carbon", "SE", "AM"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
+    coarse = np.array([[90, 10, 0, 0], [0, 100, 0, 0], [0, 0, 0, 0]])
+    stray = np.array([[99, 0, 1, 0], [0, 100, 0, 0], [0, 0, 0, 0]])  # all right but one pixel of a third class
+    ours, theirs = paired_scores(coarse, three), paired_scores(stray, three)
+    assert theirs["mean_dice"] == pytest.approx((198 / 199 + 1) / 2)
+    assert ours["mean_dice"] == pytest.approx((180 / 190 + 200 / 210) / 2)
+    assert ours["mean_iou"] < theirs["mean_iou"]
+    assert math.isnan(theirs["dice.AM"])
 
 
 def test_the_verdict_is_one_sentence():

@@ -255,6 +255,15 @@ def test_no_training_image_says_what_to_do(workspace: Workspace) -> None:
         train(workspace, 'DATASETS=["other"]')
 
 
+def test_a_split_without_validation_is_warned_of(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    index = workspace.path("json/master_labeled_dataset.json")
+    content = read_json(index)
+    samples = [sample | {"split": sample["split"].replace("val", "test")} for sample in content["samples"]]
+    write_json(index, content | {"samples": samples})
+    assert load_checkpoint(train(workspace).model).epoch == 2
+    assert "There is no validation image: the last epoch is kept" in caplog.text
+
+
 def test_three_labelled_images_are_enough(workspace: Workspace) -> None:
     for number in range(3, 6):
         workspace.path(f"data/raw/image {number}.tif").unlink()

@@ -70,7 +70,7 @@ def decide(images: Sequence[Labelled], rule: Rule) -> dict[str, Split | None]:
         else:
             whole.append(unit)
     of |= _draw(whole, *_how_many(len(whole), rule), random)
-    return with_copies(images, of)
+    return _with_copies(images, of)
 
 
 def draw_more(
@@ -92,7 +92,7 @@ def draw_more(
     val, test = _how_many(total, _without_test_if_few(rule, total))
     val = min(max(val - len(groups["val"]), 1), len(units))
     test = min(max(test - len(groups["test"]), 0), len(units) - val)
-    return with_copies(fresh, _draw(units, val, test, np.random.default_rng(rule.seed)))
+    return _with_copies(fresh, _draw(units, val, test, np.random.default_rng(rule.seed)))
 
 
 def units_of(images: Iterable[Labelled]) -> list[list[Labelled]]:
@@ -119,7 +119,7 @@ def units_of(images: Iterable[Labelled]) -> list[list[Labelled]]:
     return list(units.values())
 
 
-def with_copies(images: Iterable[Labelled], of: Mapping[str, Split | None]) -> dict[str, Split | None]:
+def _with_copies(images: Iterable[Labelled], of: Mapping[str, Split | None]) -> dict[str, Split | None]:
     """The splits of all images, given those of the first copies."""
     images = list(images)
     by_pixels = {image.sha256: of[image.id] for image in images if image.id in of}

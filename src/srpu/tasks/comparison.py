@@ -69,6 +69,18 @@ def verdict(differences: Mapping[str, Sequence[float]]) -> str:
     return BETTER if low > 0 else WORSE if high < 0 else SAME
 
 
+def paired_scores(matrix: metrics.Matrix, classes: ClassMap) -> Scores:
+    """The scores of one image that are compared: of the classes that its truth holds.
+
+    A class that only one side imagines would change what that side's mean is taken over; what it costs is seen in the
+    classes whose pixels it took.
+    """
+    held = matrix.sum(axis=1) > 0
+    dice, iou = (np.where(held, score(matrix), np.nan) for score in (metrics.dice, metrics.iou))
+    per_class = {f"dice.{of}": float(score) for of, score in zip(classes.names, dice, strict=True)}
+    return {"mean_dice": metrics.nan_mean(dice), **per_class, "mean_iou": metrics.nan_mean(iou)}
+
+
 def compare(this: Iterable[float], other: Iterable[float], groups: Iterable[str]) -> Difference:
     """Compare a score of both sides, given image by image with the group of each image."""
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)

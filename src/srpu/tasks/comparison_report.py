@@ -21,12 +21,12 @@ _READING = Text(
         "interval (Student's t). Better or worse: the interval leaves out 0. With fewer than 5 specimens "
         "nothing is called better, and worse only what loses on every specimen and more than 0.05 on average.",
         "The verdict as a whole is that of mean Dice; among many classes, chance alone may make one look better or "
-        "worse. An image counts for a class where both sides have a score for it; with fewer than two such specimens: "
+        "worse. An image counts for the classes that its truth holds; with fewer than two such specimens: "
         "n/a. Not distinguishable does not mean equal: a wide interval asks for more specimens.",
         "怎样阅读：双方标注同样的图像。差值是本方分数减去对方在同一图像上的分数，先在每个样品（组）内平均，再对各样品平均；"
         "方括号内是差值的 95 % 置信区间（按样品的 Student t）。区间不含 0 才判为更好（better）或更差（worse）。"
         "样品少于 5 个时从不判为更好；只有每个样品都变差、且平均损失超过 0.05，才判为更差。",
-        "总结论以平均 Dice 为准；类别很多时，个别类别可能只是偶然显得更好或更差。双方都有分数的图像才计入该类别；"
+        "总结论以平均 Dice 为准；类别很多时，个别类别可能只是偶然显得更好或更差。图像只计入其真值中出现的类别；"
         "这样的样品少于两个时为 n/a。“无法区分”（not distinguishable）不等于相同：区间很宽时需要更多样品。",
     ),
     kind="note",
@@ -69,7 +69,7 @@ def _score_table(comparison: Comparison) -> Table:
         for name, score in comparison.scores.items()
     ]
     columns = ["Score", comparison.this.capitalize(), "Other", "Difference", "Groups", "Verdict"]
-    return Table(columns, rows, "Means over groups, of the images where both sides have the score.")
+    return Table(columns, rows, "Means over groups; of each image, the classes that its truth holds.")
 
 
 def _image_row(comparison: Comparison, image: ImageScore, theirs: Scores) -> list[str | Cell]:

@@ -78,36 +78,40 @@ def run(settings: EvaluationSettings, workspace: Workspace, against: Path | None
         WorkspaceError: The results cannot be written.
     """
     _check_foreground(settings)
-    folds: dict[Record, str] = {}
+    with enough_memory("halve BATCH_SIZE or TILE_SIZE"):
+        contender, records, folds = _contender(settings, workspace)
+        if folds and against:
+            raise SettingsError("--against compares two models, and FOLDS judges several as one; add --set FOLDS=0.")
+        rival = open_rival(against, contender, records, settings, workspace) if against else None
+        with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
+            evaluation = _judge(contender, records, Opener(settings, workspace), settings, results, rival)
+            evaluation = replace(evaluation, **_about_folds(evaluation, folds, settings, workspace))
+            comparison = rival.compare(evaluation.judged) if rival else None
+            _write_scores(results, evaluation, settings, workspace, comparison)
+            sections = comparison_sections(comparison) if comparison else ()
+            report = write_evaluation(results / "report.html", evaluation, sections)
+    _say(evaluation, report, comparison)
+    return Evaluated(results, report, evaluation.summary.scores["mean_dice"])
+
+
+def _contender(
+    settings: EvaluationSettings, workspace: Workspace
+) -> tuple[Contender, Sequence[Record], dict[Record, str]]:
+    """Who is judged, on which images, and the fold of each if it was cross-validated."""
     if settings.PREDICTIONS_DIR:
         folder = workspace.path(settings.PREDICTIONS_DIR)
         log.info("Judging the masks in %s.", folder)
         records = _records(settings, workspace)
-        contender = mask_contender(folder, records, class_map(settings))
-    elif settings.FOLDS:
-        if against:
-            raise SettingsError("--against compares two models, and FOLDS judges several as one; add --set FOLDS=0.")
+        return mask_contender(folder, records, class_map(settings)), records, {}
+    if settings.FOLDS:
         contender, folds = fold_contender(settings, workspace)
-        records = list(folds)
-        log.info("Judged on %s.", counted("folds", records))
-    else:
-        contender = model_contender(settings, workspace)
-        records = _records(settings, workspace)
-        refuse_leaks(
-            contender.trained_on, [record for record in records if record.split != "train"], contender.facts["model"]
-        )
-    rival = open_rival(against, contender, records, settings, workspace) if against else None
-    with _results_folder(workspace.path(settings.EVALUATION_DIR), contender.name) as results:
-        with enough_memory("halve BATCH_SIZE or TILE_SIZE"):
-            evaluation = _judge(contender, records, Opener(settings, workspace), settings, results, rival)
-        evaluation = replace(evaluation, **_about_folds(evaluation, folds, settings, workspace))
-        comparison = rival.compare(evaluation.judged) if rival else None
-        _write_scores(results, evaluation, settings, workspace, comparison)
-        report = write_evaluation(
-            results / "report.html", evaluation, comparison_sections(comparison) if comparison else ()
-        )
-    _say(evaluation, report, comparison)
-    return Evaluated(results, report, evaluation.summary.scores["mean_dice"])
+        log.info("Judged on %s.", counted("folds", list(folds)))
+        return contender, list(folds), folds
+    contender = model_contender(settings, workspace)
+    records = _records(settings, workspace)
+    judged = [record for record in records if record.split != "train"]
+    refuse_leaks(contender.trained_on, judged, contender.facts["model"])
+    return contender, records, {}
 
 
 def rescore(settings: EvaluationSettings, workspace: Workspace) -> None:
@@ -121,7 +125,7 @@ def rescore(settings: EvaluationSettings, workspace: Workspace) -> None:
     except CheckpointError:
         log.info("No model was scored on the new truth: there is none yet.")
         return
-    run(settings, workspace)
+    run(settings.model_copy(update={"FOLDS": 0}), workspace)  # the current model is one, whatever is set
 
 
 def _write_scores(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import Any
 
 from srpu.data.folds import draw_folds
 from srpu.data.index import Record
-from srpu.errors import SettingsError, WorkspaceError
-from srpu.files import locked, read_json, write_json
+from srpu.errors import SettingsError, SrpuError, WorkspaceError
+from srpu.files import locked, read_json, write_json, writing_to
 from srpu.settings import TrainSettings
 from srpu.tasks import train_task
 from srpu.tasks.cross_validation import FINISHED, FOLDER, RUNNING
@@ -36,7 +38,7 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
 
     Raises:
         IndexingError: There are fewer specimens than folds.
-        WorkspaceError: There is no cross-validation to continue, its images have changed, or another one is at work.
+        WorkspaceError: There is none to continue, labels have changed meanwhile, or another one is at work.
         SettingsError: Several processes were started.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -48,23 +50,47 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
             settings = train_task.as_begun(state["settings"], settings)
         else:
             state = _begin(folder, settings, workspace)
-        if state["data_hash"] != data_hash(load_records(settings, workspace), workspace):
-            raise WorkspaceError(
-                f"The labelled images have changed since the cross-validation {folder / state['folder']} began; start "
-                "a new one without --resume."
-            )
         for fold in range(1, settings.FOLDS + 1):
             if str(fold) not in state["models"]:
-                model = _train(fold, state, folder / state["folder"] / f"fold_{fold}", settings, workspace)
+                _refuse_changes(folder, state, settings, workspace)
+                with _kept(fold, settings.FOLDS):
+                    model = _train(fold, state, folder / state["folder"] / f"fold_{fold}", settings, workspace)
                 state["models"][str(fold)] = workspace.name(model)
                 write_json(folder / RUNNING, state)
-        (folder / RUNNING).replace(folder / FINISHED)
+        with writing_to(folder / FINISHED):
+            (folder / RUNNING).replace(folder / FINISHED)
     log.info("All %d folds are trained; `srpu evaluate` with FOLDS = %d judges them.", settings.FOLDS, settings.FOLDS)
     log.info("They serve to judge. For one model to predict with: `srpu train` with FOLDS = 0.")
     return CrossValidated(folder / FINISHED, [workspace.path(model) for model in state["models"].values()])
 
 
+def _refuse_changes(folder: Path, state: dict[str, Any], settings: TrainSettings, workspace: Workspace) -> None:
+    """All folds are to be trained on the same labels."""
+    if state["data_hash"] != data_hash(load_records(settings, workspace), workspace):
+        raise WorkspaceError(
+            f"The labelled images have changed since the cross-validation {folder / state['folder']} began; start a "
+            "new one without --resume."
+        )
+
+
+@contextmanager
+def _kept(fold: int, folds: int) -> Iterator[None]:
+    """Say how to go on after an interruption."""
+    try:
+        yield
+    except (KeyboardInterrupt, SrpuError):
+        log.warning(
+            "Fold %d of %d was interrupted; what is finished is kept: `srpu train --resume` goes on.", fold, folds
+        )
+        raise
+
+
 def _begin(folder: Path, settings: TrainSettings, workspace: Workspace) -> dict[str, Any]:
+    if (folder / RUNNING).exists():
+        log.warning(
+            "An interrupted cross-validation is given up for this new one; its models stay in %s.",
+            folder / read_json(folder / RUNNING)["folder"],
+        )
     records = load_records(settings, workspace)
     state = {
         "folder": f"{datetime.now():%Y%m%d-%H%M%S}",

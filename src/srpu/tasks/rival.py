@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from srpu.files import open_replacing
 from srpu.learn import metrics
 from srpu.pictures import change_map, legend, panel, png_bytes, stack, to_8bit
 from srpu.settings import EvaluationSettings
-from srpu.tasks.comparison import Comparison, compare
+from srpu.tasks.comparison import Comparison, compare, paired_scores
 from srpu.tasks.contender import Contender, open_model
 from srpu.tasks.scores import ImageScore, Scores
 from srpu.tasks.wiring import class_map, refuse_leaks
@@ -39,10 +40,7 @@ class Rival:
     def judge(self, judged: ImageScore, image: np.ndarray, truth: Ids, labels: Ids) -> None:
         """Label one image, score it, and draw both sides; ``labels`` are the judged side's."""
         theirs, _ = self._other.predict(judged.record, image, lambda _: None)
-        matrix = metrics.confusion(truth, theirs, len(self._classes))
-        per_class = zip(self._classes.names, metrics.dice(matrix), strict=True)
-        scores = {"mean_dice": metrics.mean_dice(matrix)} | {f"dice.{of}": float(score) for of, score in per_class}
-        self._scores.append(scores | {"mean_iou": metrics.macro_miou(matrix)})
+        self._scores.append(paired_scores(metrics.confusion(truth, theirs, len(self._classes)), self._classes))
         pictures = [colour(ids, self._classes) for ids in (truth, labels, theirs)]
         pictures = [to_8bit(image), *pictures, change_map(truth, theirs, labels, image)]
         sheet = panel(pictures, ["image", "truth", "this", "other", "gained blue, lost red"], width=3200)
@@ -52,13 +50,14 @@ class Rival:
     def compare(self, judged: Sequence[ImageScore]) -> Comparison:
         """What follows, once every image of ``judged`` has been labelled."""
         groups = [image.group for image in judged]
-        ours = [{name: image.scores[name] for name in self._scores[0]} for image in judged]
+        ours = [paired_scores(image.tally.matrix, self._classes) for image in judged]
         scores = {name: compare((s[name] for s in ours), (s[name] for s in self._scores), groups) for name in ours[0]}
         this = "this model" if "model" in self._contender.facts else "these masks"
         known = {this: self._contender.trained_on, f"the model {self._name}": self._other.trained_on}
         remarks = _advantages([image.record for image in judged], known)
         if np.array_equal([list(s.values()) for s in ours], [list(s.values()) for s in self._scores], equal_nan=True):
             remarks.append("Both sides have the same scores on every image; are they copies of one model?")
+        judged = [replace(image, scores=score) for image, score in zip(judged, ours, strict=True)]
         return Comparison(this, self._name, self._classes, scores, judged, self._scores, remarks, self._worst_cases)
 
 

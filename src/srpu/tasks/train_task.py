@@ -84,10 +84,18 @@ def train(
     workspace: Workspace,
     task_folder: Path,
     *,
-    roles: Callable[[list[Record]], list[Record]] = list,
+    roles: Callable[[list[Record]], list[Record]] | None = None,
     resume: bool = False,
 ) -> Trained:
-    """Train a model whose runs lie in ``task_folder``; ``roles`` may give the index's records other splits.
+    """Train a model whose runs lie in ``task_folder``.
+
+    Args:
+        settings: As checked.
+        workspace: Whose index is read.
+        task_folder: Where its runs lie.
+        roles: For a part of something greater: gives the index's records their splits. Validation images may then be
+            missing, and who asked says how to go on after an interruption.
+        resume: Go on with the last run in ``task_folder``.
 
     Raises:
         IndexingError: Nothing to train on.
@@ -110,7 +118,8 @@ def train(
         logging.getLogger("srpu").setLevel(logging.ERROR)
     lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
     with lock:
-        material = gather(settings, workspace, roles(load_records(settings, workspace)))
+        records = load_records(settings, workspace)
+        material = gather(settings, workspace, roles(records) if roles else records, validated=roles is None)
         run = old or _begin(task_folder, settings, material, workspace, accelerator, precision)
         if run.manifest["data_hash"] != data_hash(material.records, workspace):
             raise WorkspaceError(
@@ -121,7 +130,13 @@ def train(
                 f"{run.folder} was begun by {run.manifest['processes']} processes, and each would now see other "
                 f"crops than before; continue it with as many."
             )
-        return _train(Job(settings, workspace, material, run, accelerator, precision), resume=resume)
+        job = Job(settings, workspace, material, run, accelerator, precision)
+        try:
+            return _train(job, resume=resume)
+        except (KeyboardInterrupt, SrpuError):
+            if roles is None:
+                _say_how_to_go_on(run)
+            raise
 
 
 def _begin(
@@ -151,6 +166,11 @@ def _begin(
         broadcast_object_list(shared)
     assert shared[0] is not None  # noqa: S101 - the first process always makes one
     return shared[0]
+
+
+def _say_how_to_go_on(run: Run) -> None:
+    kept = "All finished epochs are kept: `srpu train --resume` goes on from there."
+    log.warning(kept if run.state_path.exists() else "No epoch had ended yet; there is nothing to go on from.")
 
 
 def as_begun(settings: Mapping[str, Any], now: TrainSettings) -> TrainSettings:
@@ -213,10 +233,6 @@ def _train(job: Job, *, resume: bool) -> Trained:
                 tracker=tracker,
                 resume=resume,
             )
-    except (KeyboardInterrupt, SrpuError):
-        kept = "All finished epochs are kept: `srpu train --resume` goes on from there."
-        log.warning(kept if job.run.state_path.exists() else "No epoch had ended yet; there is nothing to go on from.")
-        raise
     finally:
         tracker.close()
     promoted = job.run.folder.parent / "best_model.pth"
@@ -284,7 +300,8 @@ def _step(job: Job, vary: Augmenter) -> Callable[[nn.Module, Batch], Tensor]:
 def _tracker(job: Job, validation: Validation, best: float) -> Tracker:
     """Where the numbers go: the terminal, a plain file, and what LOGGER names; ``best`` is the best score so far."""
     settings, run = job.settings, job.run
-    name = f"{run.folder.parent.name}_{run.folder.name}"
+    place = run.folder.relative_to(job.workspace.path(settings.MODEL_SAVE_DIR))
+    name = "_".join(place.parts)
     trackers: list[Tracker] = [
         EpochLines(settings.NUM_EPOCHS, job.material.classes, best),
         LinesTracker(run.folder / "metrics.jsonl"),

@@ -42,8 +42,10 @@ class Material:
     normalisation: Normalisation
 
 
-def gather(settings: TrainSettings, workspace: Workspace, records: Sequence[Record]) -> Material:
-    """The images of ``records`` by their splits.
+def gather(
+    settings: TrainSettings, workspace: Workspace, records: Sequence[Record], *, validated: bool = True
+) -> Material:
+    """The images of ``records`` by their splits; without validation images it warns, unless that is meant to be.
 
     Raises:
         IndexingError: Nothing to train on, or files are gone.
@@ -63,7 +65,7 @@ def gather(settings: TrainSettings, workspace: Workspace, records: Sequence[Reco
     opener = Opener(settings, workspace)
     images = [opener.labelled(record) for record in training]
     validation = [opener.labelled(record) for record in judged if record.split == "val"]
-    if not judged:
+    if validated and not validation:
         log.warning("There is no validation image: the last epoch is kept, and nothing tells how good it is.")
     return Material(training + judged, images, validation, class_map(settings), normalisation(settings, images))
 
