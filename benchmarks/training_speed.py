@@ -143,7 +143,7 @@ def albumentations(images: list[LabelledImage], device: torch.device, workers: i
 
 
 def images_per_second(way: Way, steps: int, accelerator: Accelerator, folder: Path) -> float:
-    """One epoch of the training loop; the second of two, so that what happens once is not counted."""
+    """The faster of two epochs of the training loop, so that what happens once is not counted."""
     batches, varied = way
     loss = LOSSES[SETTINGS.LOSS_FUNCTION]
 
