@@ -8,8 +8,8 @@ folder of images.
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from accuracy import PROTOCOLS, RUNS, Run, known
 
 from srpu.config import load_settings
 from srpu.data.images import read_image, write_image
-from srpu.files import read_json, write_json
+from srpu.files import make_folder, read_json, write_json
 from srpu.manual import write_configs
 from srpu.tasks import evaluate_task, index_task
 from srpu.terminal import speaking
@@ -73,13 +73,12 @@ def _score(run: Run, name: str, change: Callable[[Levels], Levels]) -> float:
         image = read_image(folder / "images" / f"{stem}.png")
         levels = np.clip(change(image / 255.0), 0, 1) * 255
         write_image(workspace.path(f"data/raw/{stem}.png"), np.round(levels).astype(np.uint8))
+        masks = make_folder(workspace.path("data/labeled"))
+        shutil.copyfile(folder / "masks" / f"{stem}.png", masks / f"{stem}.png")
     write_json(workspace.path("splits.json"), {"train": [], "val": names, "test": []})
     model = next(run.folder.glob("models/checkpoints/*/best_model.pth"))
-    changes = [
-        f"RAW_DIRS={json.dumps([str(workspace.path('data/raw'))])}",
-        "SPLIT_FILE=splits.json",
-        f"CHECKPOINT_PATH={model}",
-    ]
+    places = ['RAW_DIRS=["data/raw"]', "LABELED_DIR=data/labeled", "SPLIT_FILE=splits.json"]
+    changes = [*places, f"CHECKPOINT_PATH={model}"]
 
     def settings(task: str) -> object:
         overrides = known(task, workspace, [*run.overrides(), *run.changes, *changes])
