@@ -52,6 +52,8 @@ def test_every_image_is_judged_by_the_model_that_has_not_seen_it(workspace: Work
     page = evaluated.report.read_text(encoding="utf-8")
     assert "cross-validation, n = 6 images in 6 groups" in page
     assert "The best epoch was chosen on" not in page
+    with pytest.raises(CheckpointError, match="serve to judge only, so train one with `srpu train --set FOLDS=0`"):
+        evaluate(workspace)
     # One model alone cannot judge the images that it was trained on.
     one = validated.models[0]
     with pytest.raises(SettingsError, match="CHECKPOINT_PATH means nothing with FOLDS = 3"):

@@ -208,8 +208,9 @@ def _explanation(calibration: Calibration) -> str:
     images, fitted_on = len(calibration.names), calibration.fitted_on
     if calibration.temperature == 1:
         return (
-            "No temperature was fitted when this model was trained: that takes two labelled validation images, and "
-            "models of older versions have none. Its probabilities are used as the network gives them (T = 1)."
+            "No temperature was fitted when this model was trained: that takes two labelled validation images, which "
+            "cross-validated models and those of older versions do not have. Its probabilities are used as the network "
+            "gives them (T = 1)."
         )
     if calibration.left_out == images:
         return (

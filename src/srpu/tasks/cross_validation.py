@@ -119,7 +119,7 @@ def _finished(settings: EvaluationSettings, workspace: Workspace) -> Path:
         log.warning("A later cross-validation was interrupted and is not used; `srpu train --resume` finishes it.")
     if (folds := len(read_json(found[-1])["models"])) != settings.FOLDS:
         raise CheckpointError(
-            f"The last cross-validation, {found[-1]}, has {folds} folds: set FOLDS = {folds}, or run `srpu train` with "
-            f"FOLDS = {settings.FOLDS} first."
+            f"The last finished cross-validation, {found[-1]}, has {folds} folds: set FOLDS = {folds}, or run "
+            f"`srpu train{' --resume' if later else ''}` with FOLDS = {settings.FOLDS} first."
         )
     return found[-1]

@@ -29,7 +29,7 @@ from srpu.tasks.comparison import Comparison
 from srpu.tasks.comparison_report import comparison_sections
 from srpu.tasks.contender import Contender, mask_contender, model_contender
 from srpu.tasks.cross_validation import advice, fold_contender
-from srpu.tasks.evaluation_report import Evaluation, counted, decimal, spread, write_evaluation
+from srpu.tasks.evaluation_report import Evaluation, counted, decimal, remarks, spread, write_evaluation
 from srpu.tasks.rival import Rival, open_rival
 from srpu.tasks.runs import data_hash, versions
 from srpu.tasks.scores import (
@@ -100,7 +100,7 @@ def _contender(
     """Who is judged, on which images, and the fold of each if it was cross-validated."""
     if settings.PREDICTIONS_DIR:
         folder = workspace.path(settings.PREDICTIONS_DIR)
-        log.info("Judging the masks in %s.", folder)
+        log.info("Judging the masks in %s%s.", folder, "; FOLDS plays no part in that" if settings.FOLDS else "")
         records = _records(settings, workspace)
         return mask_contender(folder, records, class_map(settings)), records, {}
     if settings.FOLDS:
@@ -297,8 +297,8 @@ def _say(evaluation: Evaluation, report: Path, comparison: Comparison | None) ->
         )
     if evaluation.calibration:
         log.info("%s", evaluation.calibration.line)
-    if evaluation.advice:
-        log.info("%s", evaluation.advice)
+    for remark in remarks(evaluation):
+        log.warning("%s", remark)
     if comparison:
         comparison.say()
     log.info("Report: %s", report)

@@ -124,7 +124,7 @@ def write_evaluation(path: Path, evaluation: Evaluation, further: Sequence[Secti
     others = [image for image in evaluation.judged if image not in shown][: max(EMBEDDED - len(shown), 0)]
     colours = Legend({**dict(zip(classes.names, classes.colors, strict=True)), "wrong": WRONG})
     sections = [
-        Section("Result", [_cards(evaluation), *_remarks(evaluation), _READING]),
+        Section("Result", [_cards(evaluation), *_warning(evaluation), _READING]),
         *further,
         Section("Scores per class", [_class_table(evaluation, summary)]),
         Section("What was taken for what", [_confusion(evaluation)]),
@@ -192,36 +192,39 @@ def _cards(evaluation: Evaluation) -> Cards:
     return Cards(cards)
 
 
-def _remarks(evaluation: Evaluation) -> list[Block]:
+def remarks(evaluation: Evaluation) -> list[str]:
     """What the reader must know before trusting a number."""
     records = [image.record for image in evaluation.judged]
     known = [evaluation.trained_on.get(record.sha256) for record in records]
     trained, chosen = known.count("train"), known.count("val")
-    remarks = []
+    said = []
     if trained:
-        remarks.append(
+        said.append(
             f"The model was trained on {trained} of these {len(records)} images: their scores say how well it "
             "remembers, not how well it does on new images."
         )
     if chosen:
-        remarks.append(
+        said.append(
             f"The best epoch was chosen on {chosen} of these {len(records)} images, so the scores are slightly too "
             "good; a test split that is opened once, at the end, is stricter."
         )
     if evaluation.summary.groups < 2:
-        remarks.append("All images belong to one specimen (group), so there is no interval: n/a.")
+        said.append("All images belong to one specimen (group), so there is no interval: n/a.")
     if evaluation.advice:
-        remarks.append(evaluation.advice)
+        said.append(evaluation.advice)
     absent = [
         of
         for of, pixels in zip(evaluation.scale.classes.names, evaluation.summary.tally.matrix.sum(axis=1), strict=True)
         if not pixels
     ]
     if absent:
-        remarks.append(
-            f"No judged pixel truly is {' or '.join(absent)}; these images cannot tell how well it is found."
-        )
-    return [Text(remarks, kind="warning")] if remarks else []
+        said.append(f"No judged pixel truly is {' or '.join(absent)}; these images cannot tell how well it is found.")
+    return said
+
+
+def _warning(evaluation: Evaluation) -> list[Block]:
+    said = remarks(evaluation)
+    return [Text(said, kind="warning")] if said else []
 
 
 def _class_table(evaluation: Evaluation, summary: Summary, caption: str = "") -> Table:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from srpu.errors import WorkspaceError
 from srpu.files import read_json, write_json, write_text, writing_to
+
+log = logging.getLogger(__name__)
 
 TABLE = "phase_fractions.csv"
 
@@ -64,6 +67,7 @@ class Predictions:
         for file in set(known.files if known else ()) - set(files):
             with writing_to(self.output / file):
                 (self.output / file).unlink(missing_ok=True)
+            log.info("Removed, because it belongs to the mask before: %s", self.output / file)
 
     def is_whole(self, prediction: Prediction) -> bool:
         """Whether all its files are still there."""

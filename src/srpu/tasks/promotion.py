@@ -68,7 +68,8 @@ def promote(job: Job, history: History, promoted: Path, validation: Validation) 
         calibration=fitted.facts(),
         scores={name: value if math.isfinite(value) else None for name, value in row.items()},
     )
-    log.info("The best epoch is %d of %d, after %.1f minutes.", history.best_epoch, history.epoch, history.minutes)
+    chosen = "The best epoch is" if validation.images else "The last epoch is kept,"
+    log.info("%s %d of %d, after %.1f minutes.", chosen, history.best_epoch, history.epoch, history.minutes)
     log.info("Model: %s", promoted)
 
 

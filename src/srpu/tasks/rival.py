@@ -87,7 +87,7 @@ def open_rival(
 
 
 def _advantages(records: Sequence[Record], known: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What one side had seen of the judged images and the other had not."""
+    """What the sides had seen of the judged images."""
     uses = {"train": "{} learned from", "val": "the best epoch of {} was chosen on"}
     remarks = []
     for (who, seen), (rest, unseen), (split, use) in product(known.items(), known.items(), uses.items()):
@@ -98,4 +98,10 @@ def _advantages(records: Sequence[Record], known: Mapping[str, Mapping[str, str]
                 f"{began[0].upper()}{began[1:]} {alone} of these {len(records)} images, where {rest} had no such help: "
                 f"an unfair advantage of {who}."
             )
+    both = sum(all(seen.get(r.sha256) == "train" for seen in known.values()) for r in records)
+    if both:
+        remarks.append(
+            f"Both sides learned from {both} of these {len(records)} images: the verdict is about remembering, not "
+            "about new images."
+        )
     return remarks

@@ -29,6 +29,7 @@ from srpu.learn.optim import build_optimizer
 from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Trackers, WandbTracker
 from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
+from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
 from srpu.tasks.training_job import Job, Material, gather
@@ -70,7 +71,10 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
         LeakError: A validation or test image is also a training image.
         WorkspaceError: Another training holds the folder, or there is no run to continue.
     """
-    return train(settings, workspace, model_folder(settings, workspace), resume=resume)
+    folder = model_folder(settings, workspace)
+    if resume and (folder / FOLDER / RUNNING).exists():
+        log.warning("An interrupted cross-validation is there as well; it is continued with FOLDS as it began.")
+    return train(settings, workspace, folder, resume=resume)
 
 
 def model_folder(settings: TrainSettings, workspace: Workspace) -> Path:
