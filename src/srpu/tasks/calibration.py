@@ -6,7 +6,6 @@ the temperature that the others of them give (leave-one-image-out), and any othe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from srpu.data.index import Record
 from srpu.learn.calibrate import Reliability, Sample, cross_entropies, leave_one_out, reliability
 from srpu.pictures import RGB, reliability_picture
 from srpu.report import Block, Cell, Picture, Section, Table, Text
+from srpu.tasks.scores import json_number
 
 _READING = Text(
     (
@@ -238,12 +238,8 @@ def _bins(found: Reliability) -> list[dict[str, float | int | None]]:
             "high": edges[i + 1],
             "pixels": int(pixels),
             "share": round(float(share), 6),
-            "confidence": _plain(confidence),
-            "accuracy": _plain(accuracy),
+            "confidence": json_number(confidence),
+            "accuracy": json_number(accuracy),
         }
         for i, (pixels, share, confidence, accuracy) in enumerate(columns)
     ]
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 6)

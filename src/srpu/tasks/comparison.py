@@ -17,7 +17,7 @@ import numpy as np
 
 from srpu.data.classes import ClassMap
 from srpu.learn import metrics
-from srpu.tasks.scores import ImageScore, Scores, table_csv
+from srpu.tasks.scores import ImageScore, Scores, json_number, table_csv
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Difference:
 
     def plain(self) -> dict[str, Any]:
         """Plain values; what is not defined is None."""
-        return {name: _plain(value) if isinstance(value, float) else value for name, value in vars(self).items()}
+        return {name: json_number(value) if isinstance(value, float) else value for name, value in vars(self).items()}
 
 
 def verdict(differences: Mapping[str, Sequence[float]]) -> str:
@@ -171,7 +171,7 @@ class Comparison:
         """Plain values."""
         images = [
             {"id": image.record.id, "group": image.group}
-            | {name: {"this": _plain(image.scores[name]), "other": _plain(score[name])} for name in score}
+            | {name: {"this": json_number(image.scores[name]), "other": json_number(score[name])} for name in score}
             for image, score in zip(self.judged, self.theirs, strict=True)
         ]
         return {
@@ -186,7 +186,3 @@ class Comparison:
     def csv(self) -> str:
         """A line for each score."""
         return table_csv([{"score": name, **score.plain()} for name, score in self.scores.items()])
-
-
-def _plain(score: float) -> float | None:
-    return None if math.isnan(score) else round(score, 6)

@@ -207,8 +207,13 @@ def table_csv(rows: Sequence[Mapping[str, object]]) -> str:
     return _csv([list(rows[0]), *lines])
 
 
+def json_number(score: float) -> float | None:
+    """A score as JSON holds it: six decimals, null where it is not defined."""
+    return None if math.isnan(score) else round(float(score), 6)
+
+
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(score) else round(score, 6) for name, score in scores.items()}
+    return {name: json_number(score) for name, score in scores.items()}
 
 
 def _texts(scores: Mapping[str, float]) -> list[str]:
