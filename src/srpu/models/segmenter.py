@@ -17,6 +17,9 @@ from srpu.models.promise import Decoder, Encoder
 class Segmenter(nn.Module):
     """Pads images to what the encoder needs, and crops the result back.
 
+    With ``shrink`` the network sees the image that many times smaller and its logits are enlarged again, so it sees
+    more surroundings per pixel at less cost, and no detail finer than that.
+
     Attributes:
         spec: Plain values from which :func:`rebuild_segmenter` makes the same model again.
     """
@@ -35,16 +38,18 @@ class Segmenter(nn.Module):
 
     def encode(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """The feature maps of the padded images, the coarsest last."""
-        multiple = self.encoder.strides[-1]
+        shrink = self.spec["shrink"]
+        multiple = self.encoder.strides[-1] * shrink
         least = multiple * self.decoder.least_side
         missing = [max(least, -(-side // multiple) * multiple) - side for side in images.shape[-2:]]
-        features: list[Tensor] = self.encoder(_pad(images, *missing))
+        padded = _pad(images, *missing)
+        features: list[Tensor] = self.encoder(functional.avg_pool2d(padded, shrink) if shrink > 1 else padded)
         return features
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Float[Tensor, "b k h w"]:
         """Class logits for the image of ``size`` (height, width) pixels that :meth:`encode` made ``features`` of."""
         logits = self.head(self.decoder(features))
-        padded = tuple(side * self.encoder.strides[-1] for side in features[-1].shape[-2:])
+        padded = tuple(side * self.encoder.strides[-1] * self.spec["shrink"] for side in features[-1].shape[-2:])
         if logits.shape[-2:] != padded:
             logits = functional.interpolate(logits, size=padded, mode="bilinear", align_corners=False)
         cropped: Tensor = logits[..., : size[0], : size[1]]
@@ -52,7 +57,13 @@ class Segmenter(nn.Module):
 
 
 def build_segmenter(
-    encoder_name: str, decoder_name: str, classes: int, *, in_channels: int = 1, encoder_weights: str | None = None
+    encoder_name: str,
+    decoder_name: str,
+    classes: int,
+    *,
+    in_channels: int = 1,
+    shrink: int = 1,
+    encoder_weights: str | None = None,
 ) -> Segmenter:
     """Build a model by the names of its parts; see :func:`srpu.models.encoders.build_encoder` for the weights.
 
@@ -64,6 +75,7 @@ def build_segmenter(
     encoder = build_encoder(encoder_name, in_channels, encoder_weights, wanted_coarsest(decoder_name))
     decoder = build_decoder(decoder_name, encoder.out_channels, encoder.strides)
     spec = {"encoder": encoder_name, "decoder": decoder_name, "classes": classes, "in_channels": in_channels}
+    spec["shrink"] = shrink
     return Segmenter(encoder, decoder, spec)
 
 
@@ -76,7 +88,13 @@ def rebuild_segmenter(spec: dict[str, Any]) -> Segmenter:
     """
     if missing := [key for key in ("encoder", "decoder", "classes", "in_channels") if key not in spec]:
         raise CheckpointError(f"The checkpoint does not say which {missing[0]} its model has; train it again.")
-    return build_segmenter(spec["encoder"], spec["decoder"], spec["classes"], in_channels=spec["in_channels"])
+    return build_segmenter(
+        spec["encoder"],
+        spec["decoder"],
+        spec["classes"],
+        in_channels=spec["in_channels"],
+        shrink=spec.get("shrink", 1),  # checkpoints from before it existed
+    )
 
 
 def _pad(images: Tensor, below: int, right: int) -> Tensor:

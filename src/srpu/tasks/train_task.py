@@ -197,6 +197,7 @@ def _train(job: Job, *, resume: bool) -> Trained:
         settings.ENCODER_NAME,
         settings.DECODER_NAME,
         settings.NUM_CLASSES,
+        shrink=settings.SHRINK,
         encoder_weights=encoder_weights(settings, job.workspace),
     ).to(memory_format=torch.channels_last)
     vary = augmenter(settings)
