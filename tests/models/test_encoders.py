@@ -146,7 +146,7 @@ def test_official_dinov2_weights_all_arrive(tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.INFO):
         encoder = build_encoder("dinov2_vits14", weights=str(path))
     loaded = encoder.body.state_dict()
-    assert "not used from the file are mask_token." in caplog.text
+    assert "1 unexpected (mask_token), 0 of another shape." in caplog.text
     assert all(record.levelno == logging.INFO for record in caplog.records)
     assert torch.equal(loaded["pos_embed"], weights["pos_embed"])
     assert torch.equal(loaded["blocks.11.ls2.gamma"], weights["blocks.11.ls2.gamma"])
@@ -181,7 +181,7 @@ def test_weights_of_half_the_encoder_are_a_warning(tmp_path: Path, caplog: pytes
     build_encoder("unet", weights=str(path))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "random stay levels.4.0.0.weight" in record.getMessage()
+    assert "missing (levels.4.0.0.weight" in record.getMessage()
 
 
 def test_files_that_are_no_weights_for_this_encoder(tmp_path: Path) -> None:
@@ -190,7 +190,10 @@ def test_files_that_are_no_weights_for_this_encoder(tmp_path: Path) -> None:
             {"fc.weight": torch.zeros(2)},
             "no weights for this encoder: it has fc.weight, wanted are levels",
         ),
-        "shape.pth": ({"levels.0.0.0.weight": torch.zeros(2, 1, 3, 3)}, "another model: levels.0.0.0.weight"),
+        "shape.pth": (
+            {"levels.0.0.0.weight": torch.zeros(2, 1, 3, 3)},
+            "another model: 1 of its weights have another shape, levels.0.0.0.weight",
+        ),
         "list.pth": ([torch.zeros(2)], "holds a list, not named weights"),
     }
     for name, (content, message) in cases.items():
@@ -205,10 +208,10 @@ def test_unreadable_and_unsafe_files(tmp_path: Path) -> None:
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil(tmp_path / "harm"), protocol=2))
     torch.save({"weight": Evil(tmp_path / "harm")}, tmp_path / "evil_zip.pth")
     for path in tmp_path.iterdir():
-        with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        with pytest.raises(CheckpointError, match=r"cannot be read as weights|was refused"):
             build_encoder("unet", weights=str(path))
     assert not (tmp_path / "harm").exists()
-    with pytest.raises(CheckpointError, match="there is no file"):
+    with pytest.raises(CheckpointError, match="There is no file"):
         build_encoder("unet", weights=str(tmp_path / "missing.pth"))
 
 

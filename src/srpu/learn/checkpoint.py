@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from srpu.data.normalisation import Normalisation
 from srpu.errors import CheckpointError, ModelError, SettingsError
 from srpu.files import open_replacing
 from srpu.models.segmenter import Segmenter, rebuild_segmenter
+from srpu.models.weights import read_torch_file
 
 
 @dataclass(frozen=True)
@@ -110,26 +109,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or holds more than tensors and plain values.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what follows is refused, and says so
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"There is no model at {path}; train one with `srpu train` or correct CHECKPOINT_PATH."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} was refused: it is damaged or holds more than weights, which could run a stranger's code; "
-            f"use a file written by `srpu train`."
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # on broken files torch raises whatever it stumbles over
-        raise CheckpointError(
-            f"{path} cannot be read as a model ({type(error).__name__}); copy it again from where it was made, or use "
-            f"another file written by `srpu train`."
-        ) from error
+    content = read_torch_file(path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds {type(content).__name__}, not a model; use a file written by `srpu train`."

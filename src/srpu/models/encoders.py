@@ -69,9 +69,9 @@ def build_encoder(
     tag = None if file else weights
     encoder = _own_encoder(name, in_channels, tag) if name in OWN else _timm_encoder(name, in_channels, tag, coarsest)
     if file:
-        from srpu.models.weights import load_encoder_weights
+        from srpu.models.transfer import transfer_encoder
 
-        load_encoder_weights(encoder, file)
+        transfer_encoder(encoder, file, name).report()
     return encoder
 
 
@@ -148,7 +148,7 @@ def _timm_encoder(name: str, in_channels: int, tag: str | None, coarsest: int) -
     options: dict[str, Any] = {"in_chans": in_channels}
     if tag is None:
         return _wrap(name, model, coarsest, options)
-    from srpu.models.weights import fetching
+    from srpu.models.fetching import fetching
 
     with fetching(name, model, tag) as found:
         return _wrap(name, model, coarsest, {**options, "pretrained": True, "pretrained_cfg": found})

@@ -1,174 +1,154 @@
-"""Where an encoder starts: weights from a file, or fetched by timm. What matched is always said."""
+"""Files of weights: torch's and safetensors', whoever wrote them, read without running any code in them."""
 
 from __future__ import annotations
 
-import logging
-import math
 import pickle
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from difflib import get_close_matches
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from srpu.errors import CheckpointError, ModelError
-from srpu.models.promise import Encoder
-
-log = logging.getLogger(__name__)
+from srpu.errors import CheckpointError
 
 WRAPPERS = ("model_state_dict", "state_dict", "model", "teacher", "student")
 """Entries under which training programs keep the weights."""
 
-PREFIXES = re.compile(r"^((module|model|encoder|backbone|body)\.)+")
-"""What training programs put before the names of an encoder's weights."""
+_SCALARS = [type(np.dtype(kind)) for kind in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")]
+_SAFE = [
+    np.dtype,
+    *_SCALARS,
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
+]
+"""NumPy's numbers, which many programs write as scores and epochs, and which can do no harm."""
 
-NOT_WEIGHTS = "num_batches_tracked"
-"""A counter that old files lack and nothing needs."""
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
+
+    Attributes:
+        path: The file.
+        tensors: The weights by name, as in the file.
+        facts: What else stands beside them; a checkpoint of ours tells its network and its classes there.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
-def load_encoder_weights(encoder: Encoder, path: Path) -> None:
-    """Load every weight of ``path`` whose name fits ``encoder``; say how many did.
-
-    Reads timm's and torchvision's files, the official DINOv2 ones and our own checkpoints. A first layer for colour is
-    summed over its channels, which is what three equal channels would give; a position embedding is resampled.
+def read_weights(path: Path) -> Weights:
+    """The named tensors in a ``.safetensors`` or torch file, bare or under one of :data:`WRAPPERS`.
 
     Raises:
-        CheckpointError: The file cannot be read, no name matches, or a matching weight has another shape.
+        CheckpointError: No such file, unreadable, no named tensors, or it holds more than tensors and plain values.
     """
-    theirs = {_plain(key): (key, value) for key, value in read_weights(path).items()}
-    ours = {key: value for key, value in encoder.state_dict().items() if not key.endswith(NOT_WEIGHTS)}
-    matched = {}
-    for key, value in ours.items():
-        if _plain(key) in theirs:
-            their_key, their_value = theirs[_plain(key)]
-            matched[key] = _fit(their_value, value)
-            if matched[key].shape != value.shape:
-                raise CheckpointError(
-                    f"{path} belongs to another model: {their_key} has the shape {tuple(their_value.shape)} there and"
-                    f" {tuple(value.shape)} here; set ENCODER_NAME to the model that the file was made with."
-                )
-    if not matched:
+    if path.suffix.lower() == ".safetensors":
+        return Weights(path, _read_safetensors(path))
+    return named_tensors(path, read_torch_file(path))
+
+
+def read_torch_file(path: Path) -> Any:
+    """The tensors and plain values that ``torch.save`` wrote; NumPy's numbers pass for plain values.
+
+    Raises:
+        CheckpointError: No such file, damaged, or it holds anything that could run code; the type is named.
+    """
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_SAFE):
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what follows is refused, and says so
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path} holds no weights for this encoder: it has {_some(key for key, _ in theirs.values())}, wanted are"
-            f" {_some(ours)}; set ENCODER_NAME to the model that the file was made with."
-        )
-    encoder.load_state_dict(matched, strict=False)
-    used = set(map(_plain, matched))
-    _report(path, ours, matched, unused=[key for plain, (key, _) in theirs.items() if plain not in used])
+            f"There is no file {path}; correct the path, or train a model with `srpu train`."
+        ) from error
+    except pickle.UnpicklingError as error:
+        if kinds := _refused(path, error):
+            raise CheckpointError(
+                f"{path} was refused because it holds {kinds}, and such a file could run a stranger's code: if you "
+                f"trust who made it, `srpu weights convert {path.name} NEW.pth --trust` takes the weights out of it."
+            ) from error
+        raise CheckpointError(
+            f"{path} was refused: it is damaged or holds more than weights, which could run a stranger's code; copy it "
+            "again from where it was made."
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # on broken files torch raises whatever it stumbles over
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({type(error).__name__}); copy it again from where it was made."
+        ) from error
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors in a ``.safetensors`` file or a torch file, by name.
+def named_tensors(path: Path, content: Any) -> Weights:
+    """The weights in what a file holds, without its wrapping.
 
     Raises:
-        CheckpointError: No such file, unreadable, or it holds more than tensors and plain values.
+        CheckpointError: There are no named tensors.
     """
+    facts = {}
+    if isinstance(content, nn.Module):  # only a trusted file holds one
+        content = content.state_dict()
+    while isinstance(content, Mapping) and (key := next((k for k in WRAPPERS if _wraps(content.get(k))), None)):
+        facts = {name: value for name, value in content.items() if name != key}
+        content = content[key].state_dict() if isinstance(content[key], nn.Module) else content[key]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named weights; save a state_dict.")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        some = ", ".join(map(str, list(content)[:3]))
+        raise CheckpointError(
+            f"{path} holds no weights{f', only {some}' if some else ''}; name the file of a trained model."
+        )
+    return Weights(path, tensors, facts)
+
+
+def _wraps(value: Any) -> bool:
+    """Whether an entry is the weights or leads to them, and not a description such as our "model"."""
+    if isinstance(value, nn.Module):
+        return True
+    return isinstance(value, Mapping) and any(isinstance(part, Tensor) or _wraps(part) for part in value.values())
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise CheckpointError(f"ENCODER_WEIGHTS: there is no file {path}; give None, 'imagenet', a timm tag or a file.")
     try:
-        if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, SafetensorError) as error:
+        tensors: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path} cannot be read as weights: it is damaged, of another format, or holds more than tensors and plain"
-            " values and is refused as unsafe; save the model's state_dict and use that file."
+            f"There is no file {path}; correct the path, or train a model with `srpu train`."
         ) from error
-    while isinstance(content, Mapping) and (key := next((k for k in WRAPPERS if k in content), None)):
-        content = content[key]
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named weights; save a state_dict.")
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({type(error).__name__}); copy it again from where it was made."
+        ) from error
+    return tensors
 
 
-@contextmanager
-def fetching(name: str, model: str, weights: str) -> Iterator[str]:
-    """Hand out the timm tag that ``weights`` means for ``model``; fetch inside the block.
+def _no_file(path: Path) -> CheckpointError:
+    return CheckpointError(f"There is no file {path}; correct the path, or train a model with `srpu train`.")
 
-    The connection is tried once beforehand: the download itself would retry for a minute or more.
 
-    Raises:
-        ModelError: timm has no such weights, or they cannot be fetched.
-    """
-    import timm
-    from huggingface_hub import HfApi, errors, try_to_load_from_cache
-
-    tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{model}.*")]
-    config = timm.models.get_pretrained_cfg(f"{model}.{weights}" if weights in tags else model)
-    tag = config.tag if config else None
-    if config is None or tag not in tags or weights not in {"imagenet", tag}:
-        others = {found.partition(".")[0] for found in timm.list_pretrained()}
-        offers = ["imagenet", *tags] if tags else [f"some for {' and '.join(get_close_matches(model, others, n=2))}"]
-        raise ModelError(
-            f"ENCODER_WEIGHTS = {weights!r}: timm has no such weights for {name!r}, but {', '.join(offers)}; None and"
-            " the path of a file work too."
-        )
+def _refused(path: Path, error: pickle.UnpicklingError) -> str:
+    """The types in a file that torch does not read, in words; empty if that is not what is wrong with it."""
     try:
-        files = ("model.safetensors", "pytorch_model.bin")
-        where = config.hf_hub_id
-        if where and not any(isinstance(try_to_load_from_cache(where, file), str) for file in files):
-            HfApi().model_info(where, timeout=10)
-        yield tag
-        log.info("The encoder starts from the pretrained weights %s.%s.", model, tag)
-    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # of whichever HTTP library it uses
-        raise ModelError(
-            f"ENCODER_WEIGHTS = {weights!r}: fetching {model}.{tag} needs internet, which does not answer"
-            f" ({type(error).__name__}); set the environment variable HF_ENDPOINT to a mirror that you can reach, or"
-            " give the path of a file that you downloaded elsewhere, or None."
-        ) from error
-
-
-def _plain(key: str) -> str:
-    """A weight's name without wrappers; timm's feature extractors write ``stages_0`` for ``stages.0``.
-
-    >>> _plain("module.encoder.stages.0.conv.weight") == _plain("body.stages_0.conv.weight")
-    True
-    """
-    return PREFIXES.sub("", key).replace(".", "_")
-
-
-def _fit(theirs: Tensor, ours: Tensor) -> Tensor:
-    """``theirs``, summed from colour to grey or resampled as a position embedding where that is the difference."""
-    if theirs.ndim == 4 and ours.shape == (theirs.shape[0], 1, *theirs.shape[2:]):
-        return theirs.sum(dim=1, keepdim=True)
-    if theirs.ndim == 3 and ours.ndim == 3 and theirs.shape[1] != ours.shape[1] and theirs.shape[2] == ours.shape[2]:
-        from timm.layers.pos_embed import resample_abs_pos_embed
-
-        side = math.isqrt(ours.shape[1])
-        fitted: Tensor = resample_abs_pos_embed(theirs, [side, side], num_prefix_tokens=ours.shape[1] - side**2)
-        return fitted
-    return theirs
-
-
-def _report(path: Path, ours: Mapping[str, Tensor], matched: Mapping[str, Tensor], unused: list[str]) -> None:
-    """One line; a warning where the file lacks more than a tenth, which what we add around a transformer never is."""
-    missing = [key for key in ours if key not in matched]
-    share = sum(ours[key].numel() for key in matched) / sum(value.numel() for value in ours.values())
-    log.log(
-        logging.WARNING if share < 0.9 else logging.INFO,
-        "Encoder weights from %s: %d of %d tensors matched, %.1f %% of the parameters%s%s.",
-        path,
-        len(matched),
-        len(ours),
-        100 * share,
-        f"; random stay {_some(missing)}" if missing else "",
-        f"; not used from the file are {_some(unused)}" if unused else "",
-    )
-
-
-def _some(names: Any) -> str:
-    """The first three names and how many more.
-
-    >>> _some(["a", "b", "c", "d"])
-    'a, b, c and 1 more'
-    """
-    names = list(names)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+        kinds = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (
+        ValueError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+    ):  # files of torch 1.5 and older, or damaged ones
+        kinds = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    ours = {f"{kind.__module__}.{kind.__qualname__}" for kind in [np.dtype, *_SCALARS]}
+    kinds = [kind for kind in kinds if kind not in ours and not kind.endswith("multiarray.scalar")]
+    return " and ".join(dict.fromkeys(kinds))
