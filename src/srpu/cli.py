@@ -29,6 +29,8 @@ config = typer.Typer(help="Write, show and check the config files.", **_PLAIN)
 masks = typer.Typer(help="Mend mask files.", **_PLAIN)
 app.add_typer(config, name="config")
 app.add_typer(masks, name="masks")
+weights = typer.Typer(help="Take weights out of other programs' files.", **_PLAIN)
+app.add_typer(weights, name="weights")
 
 Overrides = Annotated[
     list[str] | None,
@@ -276,6 +278,18 @@ def masks_repair(
 
     if masks_task.repair(*_load("index", overrides, config, workspace), paths).failed:
         raise typer.Exit(1)
+
+
+@weights.command("convert")
+def weights_convert(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The file to read.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write: .pth or .safetensors.")],
+    trust: Annotated[bool, typer.Option("--trust", help="Let OLD run its code: only if you know who made it.")] = False,
+) -> None:
+    """Copy the weights of a file into one that can be read without running code."""
+    from srpu.tasks import weights_task
+
+    weights_task.convert(old, new, trust=trust)
 
 
 def _workspace(folder: Path | None) -> Workspace:

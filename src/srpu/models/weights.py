@@ -87,6 +87,24 @@ def read_torch_file(path: Path) -> Any:
         ) from error
 
 
+def read_trusted(path: Path) -> Any:
+    """What ``torch.save`` wrote, running whatever code the file asks for: only for files whose maker is trusted.
+
+    Raises:
+        CheckpointError: No such file, damaged, or it needs a program that is not here.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except FileNotFoundError as error:
+        raise _no_file(path) from error
+    except Exception as error:  # a stranger's code can raise anything
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(
+            f"{path} cannot be read even when trusted ({type(error).__name__}: {reason}); convert it where the program "
+            "that made it is installed."
+        ) from error
+
+
 def named_tensors(path: Path, content: Any) -> Weights:
     """The weights in what a file holds, without its wrapping.
 
