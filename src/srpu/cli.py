@@ -234,6 +234,19 @@ def train(
 
 
 @app.command()
+def finetune(
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the last run where it stopped.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Adapt a trained model, or a pretrained encoder, to your images."""
+    from srpu.tasks import finetune_task
+
+    finetune_task.run(*_load("finetune", overrides, config, workspace), resume=resume)
+
+
+@app.command()
 def evaluate(
     against: Annotated[
         Path | None,

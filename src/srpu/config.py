@@ -113,9 +113,9 @@ def check_configs(workspace: Workspace) -> None:
 
 def entries(task: str, loaded: Loaded) -> Iterator[Entry]:
     """Every setting of ``task``, file by file, with its value as one would write it, its origin and its manual."""
-    model = TASKS[task][0]
+    own = TASKS[task][1]
     for file, part in FILES.items():
-        if issubclass(model, part):
+        if issubclass(Settings, part) or file == own:
             for name, field in part.model_fields.items():
                 value = literal(getattr(loaded.settings, name))
                 yield Entry(f"configs/{file}", name, value, loaded.origins[name], field.description or "")
@@ -236,10 +236,10 @@ def _sentence(mistakes: Sequence[str]) -> str:
 
 
 def _home(name: str, model: type[Settings]) -> str:
-    """The config file of ``model`` that ``name`` belongs in."""
-    return next(
-        f"configs/{file}" for file, part in FILES.items() if issubclass(model, part) and name in part.model_fields
-    )
+    """The config file of ``model`` that ``name`` belongs in; of a class and what it is made from, the former's."""
+    return [f"configs/{file}" for file, part in FILES.items() if issubclass(model, part) and name in part.model_fields][
+        -1
+    ]
 
 
 def _unknown(name: str, known: type[Settings]) -> str:

@@ -488,6 +488,44 @@ class TrainConfig(_File):
     """Training ends after this many minutes; the learning rate falls to zero by then.
     训练最长时间（分钟）；学习率会在此之前降到零。"""
 
+    USE_PRETRAINED_MODEL: bool = False
+    """Start from the model in PRETRAINED_MODEL_PATH.
+    从 PRETRAINED_MODEL_PATH 的模型开始训练。"""
+
+    PRETRAINED_MODEL_PATH: str | None = None
+    """A whole trained model to start from, e.g. "models/checkpoints/train_resnet18_unet/best_model.pth"; None: none.
+    作为起点的完整模型，例如 "models/checkpoints/train_resnet18_unet/best_model.pth"；None 表示不使用。"""
+
+    PRETRAINED_ENCODER_PATH: str | None = None
+    """An encoder to start from where no whole model is, e.g. what `srpu pretrain` wrote:
+    "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"; None: none.
+    没有完整模型时作为起点的编码器，例如 `srpu pretrain` 的结果：
+    "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"；None 表示不使用。"""
+
+    ON_MISSING_WEIGHTS: Literal["warn", "error"] = "warn"
+    """When a named file of weights is not there: "warn" takes what comes next (model, encoder, random), "error" stops.
+    A file that is there but does not fit always stops.
+    指定的权重文件不存在时："warn" 给出警告并依次改用下一项（模型、编码器、随机），"error" 则停止；
+    文件存在但不匹配时总是停止。"""
+
+    FREEZE_ENCODER: bool = False
+    """Leave the encoder as it is and train the rest.
+    冻结编码器，只训练其余部分。"""
+
+    UNFREEZE_EPOCH: Annotated[int, Field(ge=2)] | None = None
+    """With FREEZE_ENCODER: the epoch from which the encoder is trained too; None: never.
+    FREEZE_ENCODER 开启时，从第几轮开始同时训练编码器；None 表示始终冻结。"""
+
+    ENCODER_LR_FACTOR: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """The encoder's learning rate is LEARNING_RATE times this.
+    编码器的学习率为 LEARNING_RATE 乘以该系数。"""
+
+    REPLAY_FRACTION: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every batch that comes from the images that the model to start from was trained on, so that it does not
+    forget them; they must be in the index, in other data sets than DATASETS or as older images of the same.
+    每个批次中来自起点模型旧训练图像的比例，防止遗忘；这些图像必须在索引中
+    （属于 DATASETS 之外的数据集，或同一数据集中较早的图像）。"""
+
     RUN_NAME: str | None = None
     """Name of the run's folder beside the time; None: the time alone.
     运行文件夹名中加在时间之后的名称；None 表示只用时间。"""
@@ -498,6 +536,25 @@ class TrainConfig(_File):
         if value is not None and (not value.strip() or re.search(r'[\\/:*?"<>|]', value)):
             raise ValueError('it names a folder, so it cannot be empty or hold any of \\ / : * ? " < > |')
         return value
+
+
+class FinetuneConfig(TrainConfig):
+    """How a trained model is adapted to new images (`srpu finetune`); the settings of training, gentler.
+
+    微调设置：与训练设置相同，但更温和。
+    """
+
+    NUM_EPOCHS: Count = 30
+    """Epochs at most; validation follows each.
+    最大训练轮数；每轮之后验证一次。"""
+
+    LEARNING_RATE: Positive = 3e-4
+    """Step size of the optimiser at its highest.
+    学习率的最大值。"""
+
+    USE_PRETRAINED_MODEL: bool = True
+    """Start from the model in PRETRAINED_MODEL_PATH.
+    从 PRETRAINED_MODEL_PATH 的模型开始训练。"""
 
 
 class InferenceConfig(_File):
@@ -615,6 +672,10 @@ class TrainSettings(TrainConfig, Settings):
         return value
 
 
+class FinetuneSettings(FinetuneConfig, TrainSettings):
+    """What fine-tuning knows."""
+
+
 class InferenceSettings(InferenceConfig, Settings):
     """What prediction knows."""
 
@@ -639,6 +700,7 @@ FILES: dict[str, type[_File]] = {
     "json_config.py": JsonConfig,
     "wandb_config.py": WandbConfig,
     "train/train_config.py": TrainConfig,
+    "finetune/finetune_config.py": FinetuneConfig,
     "inference/inference_config.py": InferenceConfig,
     "inference/evaluation_config.py": EvaluationConfig,
 }
@@ -647,6 +709,7 @@ FILES: dict[str, type[_File]] = {
 TASKS: dict[str, tuple[type[Settings], str | None]] = {
     "index": (Settings, None),
     "train": (TrainSettings, "train/train_config.py"),
+    "finetune": (FinetuneSettings, "finetune/finetune_config.py"),
     "predict": (InferenceSettings, "inference/inference_config.py"),
     "evaluate": (EvaluationSettings, "inference/evaluation_config.py"),
 }

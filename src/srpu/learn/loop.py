@@ -93,12 +93,14 @@ class Course:
         step: Takes the model and a batch, gives the loss.
         judge: Takes the averaged model, gives numbers; "score" decides which epoch is best. None: the last is best.
         keep: Takes the averaged model, the epoch and its score whenever an epoch is the best so far.
+        prepare: Takes the model and the epoch that begins, counted from 1; freezes parts of it, for example.
     """
 
     batches: Callable[[int], Iterator[Any]]
     step: Callable[[nn.Module, Any], Tensor]
     judge: Callable[[nn.Module], Numbers] | None
     keep: Callable[[nn.Module, int, float], None]
+    prepare: Callable[[nn.Module, int], None] | None = None
 
 
 def fit(
@@ -163,6 +165,8 @@ def _epoch(
 ) -> tuple[float, int]:
     """One epoch of steps; gives the mean loss, and how many steps there was time for."""
     model.train()
+    if course.prepare is not None:
+        course.prepare(accelerator.unwrap_model(model), epoch + 1)
     total, steps = torch.zeros((), device=accelerator.device), 0
     warmup = plan.warmup_epochs / plan.epochs
     doing = f"Epoch {epoch + 1}/{plan.epochs}"

@@ -142,6 +142,9 @@ def transfer_model(model: Segmenter, path: Path, classes: Sequence[str] = ()) ->
         )
     _refuse_other_network(weights, model.spec)
     notes: list[str] = []
+    spec = weights.facts.get("model")
+    if isinstance(spec, Mapping) and spec.get("shrink", 1) != model.spec["shrink"]:
+        notes.append(f"The file was trained with SHRINK = {spec.get('shrink', 1)}, here it is {model.spec['shrink']}")
     fitted = _fit_head(tensors, weights.facts.get("classes"), model, classes, notes)
     transfer = _load(model, weights, fitted, WRAPPED, notes)
     if all(map(_of_encoder, transfer.loaded)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from srpu.errors import CheckpointError
 WRAPPERS = ("model_state_dict", "state_dict", "model", "teacher", "student")
 """Entries under which training programs keep the weights."""
 
-_SCALARS = [type(np.dtype(kind)) for kind in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")]
-_SAFE = [
+_SCALARS: list[Callable[..., Any]] = [
+    type(np.dtype(kind)) for kind in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+]
+_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
+_SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     *_SCALARS,
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
+    (_scalar, "numpy._core.multiarray.scalar"),
+    (_scalar, "numpy.core.multiarray.scalar"),  # its name in NumPy 1
 ]
 """NumPy's numbers, which many programs write as scores and epochs, and which can do no harm."""
 
@@ -167,6 +170,5 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> str:
         EOFError,
     ):  # files of torch 1.5 and older, or damaged ones
         kinds = re.findall(r"GLOBAL ([\w.]+)", str(error))
-    ours = {f"{kind.__module__}.{kind.__qualname__}" for kind in [np.dtype, *_SCALARS]}
-    kinds = [kind for kind in kinds if kind not in ours and not kind.endswith("multiarray.scalar")]
+    kinds = [kind for kind in kinds if not kind.startswith("numpy.dtype") and not kind.endswith("multiarray.scalar")]
     return " and ".join(dict.fromkeys(kinds))

@@ -19,6 +19,7 @@ from srpu.settings import TrainSettings
 from srpu.tasks import train_task
 from srpu.tasks.cross_validation import FINISHED, FOLDER, RUNNING
 from srpu.tasks.runs import data_hash
+from srpu.tasks.start import sources
 from srpu.tasks.wiring import load_records
 from srpu.workspace import Workspace
 
@@ -127,4 +128,6 @@ def _train(fold: int, state: dict[str, Any], runs: Path, settings: TrainSettings
         if read_json(manifest)["status"] == "finished":
             return manifest.parent / "best_model.pth"
     begun = any(runs.glob("*/state.pth"))
-    return train_task.train(settings, workspace, runs, roles=roles, resume=begun).folder / "best_model.pth"
+    wanted = sources(settings, workspace)
+    trained = train_task.train(settings, workspace, runs, wanted=wanted, roles=roles, resume=begun)
+    return trained.folder / "best_model.pth"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +28,14 @@ NOVELTY_IMAGES = 200
 """Training images that the model remembers, to tell whether a new one is unlike them."""
 
 
-def checkpoints(model: Segmenter, job: Job) -> Callable[[nn.Module, int, float], Checkpoint]:
-    """Makes checkpoints of the averaged weights."""
+def checkpoints(model: Segmenter, job: Job, before: Mapping[str, str]) -> Callable[[nn.Module, int, float], Checkpoint]:
+    """Makes checkpoints of the averaged weights; ``before`` are images that the first weights have seen already."""
     fixed: dict[str, Any] = {
         "model": model.spec,
         "classes": job.material.classes,
         "normalisation": job.material.normalisation,
         "settings": job.settings.model_dump(mode="json"),
-        "trained_on": {record.sha256: str(record.split) for record in job.material.records},
+        "trained_on": {**before, **{record.sha256: str(record.split) for record in job.material.records}},
     }
 
     def make(averaged: nn.Module, epoch: int, score: float) -> Checkpoint:

@@ -46,6 +46,11 @@ class Run:
         """The model of the run's last epoch."""
         return self.folder / "last_model.pth"
 
+    def note(self, **facts: Any) -> Run:
+        """Add ``facts`` to the manifest; gives the run that has them."""
+        write_json(self.folder / _MANIFEST, self.manifest | facts)
+        return Run(self.folder, self.manifest | facts)
+
     def finish(self, **scores: Any) -> None:
         """Mark the run as finished and note its ``scores``."""
         write_json(self.folder / _MANIFEST, self.manifest | {"status": "finished", "ended": _now()} | scores)

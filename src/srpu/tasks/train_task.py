@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
@@ -31,7 +31,9 @@ from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
+from srpu.tasks.replay import balance, every_record, old_images, with_replay
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.start import Source, carry, known_images, present, sources
 from srpu.tasks.training_job import Job, Material, gather
 from srpu.tasks.validation import EpochLines, Validation
 from srpu.tasks.wiring import (
@@ -39,10 +41,13 @@ from srpu.tasks.wiring import (
     encoder_weights,
     enough_memory,
     load_records,
+    refuse_leaks,
 )
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=TrainSettings)
 
 LEAST_STEPS = 50
 """Steps of an epoch when the labelled area is small, so that patience and epochs mean the same."""
@@ -74,12 +79,12 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
     folder = model_folder(settings, workspace)
     if resume and (folder / FOLDER / RUNNING).exists():
         log.warning("An interrupted cross-validation is there as well; it is continued with FOLDS as it began.")
-    return train(settings, workspace, folder, resume=resume)
+    return train(settings, workspace, folder, wanted=sources(settings, workspace), resume=resume)
 
 
-def model_folder(settings: TrainSettings, workspace: Workspace) -> Path:
+def model_folder(settings: TrainSettings, workspace: Workspace, verb: str = "train") -> Path:
     """Where all trainings of this network lie."""
-    name = f"train_{settings.ENCODER_NAME}_{settings.DECODER_NAME}".replace("/", "-")
+    name = f"{verb}_{settings.ENCODER_NAME}_{settings.DECODER_NAME}".replace("/", "-")
     return workspace.path(settings.MODEL_SAVE_DIR) / name
 
 
@@ -88,6 +93,8 @@ def train(
     workspace: Workspace,
     task_folder: Path,
     *,
+    verb: str = "train",
+    wanted: Sequence[Source] = (),
     roles: Callable[[list[Record]], list[Record]] | None = None,
     resume: bool = False,
 ) -> Trained:
@@ -97,6 +104,8 @@ def train(
         settings: As checked.
         workspace: Whose index is read.
         task_folder: Where its runs lie.
+        verb: Who asks, for the manifest and for what is said.
+        wanted: Files that the weights may come from, the strongest first.
         roles: For a part of something greater: gives the index's records their splits. Validation images may then be
             missing, and who asked says how to go on after an interruption.
         resume: Go on with the last run in ``task_folder``.
@@ -110,21 +119,30 @@ def train(
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     old = unfinished_run(task_folder) if resume else None
+    source = None if resume else present(wanted, settings.ON_MISSING_WEIGHTS)
     if old is not None:
         settings = as_begun(old.manifest["settings"], settings)
     precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_VALIDATION)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=LONGEST_VALIDATION),
+            DistributedDataParallelKwargs(find_unused_parameters=settings.FREEZE_ENCODER),
+        ],
     )
     if not accelerator.is_main_process:
         logging.getLogger("srpu").setLevel(logging.ERROR)
     lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
     with lock:
         records = load_records(settings, workspace)
+        replayed = old.manifest.get("replayed", []) if old else []
+        if settings.REPLAY_FRACTION:
+            every = every_record(settings, workspace)
+            replayed = replayed or old_images(known_images(source), every)
+            records = with_replay(records, replayed, every, settings.REPLAY_FRACTION)
         material = gather(settings, workspace, roles(records) if roles else records, validated=roles is None)
-        run = old or _begin(task_folder, settings, material, workspace, accelerator, precision)
+        run = old or _begin(task_folder, settings, material, workspace, accelerator, precision, verb, replayed)
         if run.manifest["data_hash"] != data_hash(material.records, workspace):
             raise WorkspaceError(
                 f"The labelled images have changed since {run.folder} began; start a new run without --resume."
@@ -136,10 +154,10 @@ def train(
             )
         job = Job(settings, workspace, material, run, accelerator, precision)
         try:
-            return _train(job, resume=resume)
+            return _train(job, source, resume=resume)
         except (KeyboardInterrupt, SrpuError):
             if roles is None:
-                _say_how_to_go_on(run)
+                _say_how_to_go_on(run, verb)
             raise
 
 
@@ -150,6 +168,8 @@ def _begin(
     workspace: Workspace,
     accelerator: Accelerator,
     precision: Precision,
+    verb: str,
+    replayed: Sequence[str],
 ) -> Run:
     """A new run, the same in every process."""
     shared: list[Run | None] = [None]
@@ -157,7 +177,8 @@ def _begin(
         shared[0] = start_run(
             task_folder,
             settings.RUN_NAME,
-            task="train",
+            task=verb,
+            replayed=list(replayed),
             settings=settings.model_dump(mode="json"),
             data_hash=data_hash(material.records, workspace),
             truth_version=read_truth_version(workspace.path(settings.MASTER_LABELED_JSON)),
@@ -172,12 +193,12 @@ def _begin(
     return shared[0]
 
 
-def _say_how_to_go_on(run: Run) -> None:
-    kept = "All finished epochs are kept: `srpu train --resume` goes on from there."
+def _say_how_to_go_on(run: Run, verb: str) -> None:
+    kept = f"All finished epochs are kept: `srpu {verb} --resume` goes on from there."
     log.warning(kept if run.state_path.exists() else "No epoch had ended yet; there is nothing to go on from.")
 
 
-def as_begun(settings: Mapping[str, Any], now: TrainSettings) -> TrainSettings:
+def as_begun(settings: Mapping[str, Any], now: S) -> S:
     """The ``settings`` that a run began with; those that have changed since are named and left aside."""
     current = now.model_dump(mode="json")
     begun = {**settings, **{name: current[name] for name in PATHS}}
@@ -187,10 +208,10 @@ def as_begun(settings: Mapping[str, Any], now: TrainSettings) -> TrainSettings:
             "The run is continued as it began; these settings have changed since and are not taken: %s.",
             ", ".join(changed),
         )
-    return TrainSettings(**begun)
+    return type(now)(**begun)
 
 
-def _train(job: Job, *, resume: bool) -> Trained:
+def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
     settings, material, accelerator = job.settings, job.material, job.accelerator
     torch.manual_seed(settings.SEED)
     model = build_segmenter(
@@ -199,21 +220,30 @@ def _train(job: Job, *, resume: bool) -> Trained:
         settings.NUM_CLASSES,
         shrink=settings.SHRINK,
         encoder_weights=encoder_weights(settings, job.workspace),
-    ).to(memory_format=torch.channels_last)
+    )
+    best = load_checkpoint(job.run.best_path) if resume else None
+    if best is None:
+        start = carry(model, source, material.classes.names, material.normalisation)
+        before = start.trained_on
+        refuse_leaks(before, [record for record in material.records if record.split != "train"], "the first weights")
+        job = replace(job, run=job.run.note(start=start.state()) if accelerator.is_main_process else job.run)
+    else:
+        before = best.trained_on
+    model.to(memory_format=torch.channels_last)
     vary = augmenter(settings)
     sampler = CropSampler(
         material.training,
         crop=vary.crop,
         window=vary.source_size,
         normalisation=material.normalisation,
-        weights=settings.DATASET_WEIGHTS,
+        weights=balance(settings, material.training),
         seed=settings.SEED,
     )
     plan = _plan(settings, sampler.crops_per_pass, accelerator.num_processes)
     validation = Validation(
         material.validation, material.classes, material.normalisation, job.tiling, accelerator.device, job.precision
     )
-    make = checkpoints(model, job)
+    make = checkpoints(model, job, before)
     course = Course(
         batches=lambda start: sampler.batches(
             settings.BATCH_SIZE, start=start, rank=accelerator.process_index, ranks=accelerator.num_processes
@@ -221,11 +251,20 @@ def _train(job: Job, *, resume: bool) -> Trained:
         step=_step(job, vary),
         judge=validation if material.validation else None,
         keep=lambda averaged, epoch, score: save_checkpoint(job.run.best_path, make(averaged, epoch, score)),
+        prepare=_freezer(settings) if settings.FREEZE_ENCODER else None,
     )
     _announce(model, job, plan)
-    optimizer = build_optimizer(model, settings.OPTIMIZER, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
-    best = load_checkpoint(job.run.best_path).val_dice if resume else -math.inf
-    tracker = _tracker(job, validation, best) if accelerator.is_main_process else Trackers()
+    optimizer = build_optimizer(
+        model,
+        settings.OPTIMIZER,
+        settings.LEARNING_RATE,
+        settings.WEIGHT_DECAY,
+        slow=model.encoder,
+        slow_factor=settings.ENCODER_LR_FACTOR,
+    )
+    tracker = (
+        _tracker(job, validation, best.val_dice if best else -math.inf) if accelerator.is_main_process else Trackers()
+    )
     try:
         with enough_memory("halve BATCH_SIZE, then CROP_SIZE, or TILE_SIZE if an epoch had ended"):
             averaged, history = fit(
@@ -246,6 +285,21 @@ def _train(job: Job, *, resume: bool) -> Trained:
         promote(job, history, promoted, validation)
     accelerator.wait_for_everyone()
     return Trained(job.run.folder, promoted, history)
+
+
+def _freezer(settings: TrainSettings) -> Callable[[nn.Module, int], None]:
+    """Lets the encoder stand still, its running means of batch normalisation included, until UNFREEZE_EPOCH."""
+
+    def prepare(model: nn.Module, epoch: int) -> None:
+        frozen = settings.UNFREEZE_EPOCH is None or epoch < settings.UNFREEZE_EPOCH
+        encoder = cast(Segmenter, model).encoder
+        encoder.requires_grad_(not frozen)
+        if frozen:
+            encoder.eval()
+        elif epoch == settings.UNFREEZE_EPOCH:
+            log.info("From epoch %d on, the encoder is trained too.", epoch)
+
+    return prepare
 
 
 def _plan(settings: TrainSettings, crops_per_pass: int, processes: int) -> Plan:

@@ -238,7 +238,7 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
     if not best:
         unfinished = _unfinished_models(folder)
         cure = (
-            f"`srpu train --resume` finishes the interrupted run, or CHECKPOINT_PATH takes its {unfinished[-1]}"
+            f"`{_again(unfinished[-1])}` finishes the interrupted run, or CHECKPOINT_PATH takes its {unfinished[-1]}"
             if unfinished
             else "run `srpu train` first or set CHECKPOINT_PATH"
         )
@@ -248,11 +248,17 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
     later = [path for path in _unfinished_models(folder) if path.stat().st_mtime > best[-1].stat().st_mtime]
     if later:
         log.warning(
-            "A later run was interrupted and is not used: `srpu train --resume` finishes it, or CHECKPOINT_PATH takes "
-            "its %s.",
+            "A later run was interrupted and is not used: `%s` finishes it, or CHECKPOINT_PATH takes its %s.",
+            _again(later[-1]),
             later[-1],
         )
     return best[-1]
+
+
+def _again(model: Path) -> str:
+    """The command that finishes the run that an interrupted ``model`` belongs to."""
+    verb = "finetune" if model.parent.parent.name.startswith("finetune_") else "train"
+    return f"srpu {verb} --resume"
 
 
 def _unfinished_models(folder: Path) -> list[Path]:
