@@ -20,7 +20,7 @@ INSPECT_IMAGES = 6
 
 # Labelled pixels that the probes are fitted on, and as many that they are judged on.
 # 探针使用的标注像素数：拟合和评估各用这么多。
-PROBE_PIXELS = 20000
+PROBE_PIXELS = 10000
 
 # How many nearest neighbours vote on a pixel's class.
 # 近邻探针中参与投票的邻居数。

@@ -245,6 +245,14 @@ def pretrain(
 
 
 @app.command()
+def inspect(overrides: Overrides = None, config: ConfigFile = None, workspace: Folder = None) -> None:
+    """Show what a pretrained encoder has learned, and whether it helps; with a report."""
+    from srpu.tasks import ssl_inspect_task
+
+    ssl_inspect_task.run(*_load("inspect", overrides, config, workspace))
+
+
+@app.command()
 def evaluate(
     against: Annotated[
         Path | None,

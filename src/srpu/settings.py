@@ -624,7 +624,7 @@ class SslInspectConfig(_File):
     """How many images the report shows.
     报告中展示的图像数。"""
 
-    PROBE_PIXELS: Annotated[int, Field(ge=100)] = 20_000
+    PROBE_PIXELS: Annotated[int, Field(ge=100)] = 10_000
     """Labelled pixels that the probes are fitted on, and as many that they are judged on.
     探针使用的标注像素数：拟合和评估各用这么多。"""
 

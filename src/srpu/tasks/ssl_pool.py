@@ -102,10 +102,10 @@ def gather_pool(settings: PretrainSettings, workspace: Workspace) -> Pool:
 def _candidates(settings: PretrainSettings, workspace: Workspace) -> list[Record]:
     """Each picture once, sorted; those to judge on left out by their pixels."""
     path = workspace.path(settings.MASTER_UNLABELED_JSON)
-    labelled = _records(workspace.path(settings.MASTER_LABELED_JSON))
+    labelled = index_or_nothing(workspace.path(settings.MASTER_LABELED_JSON))
     if not path.exists() and not labelled:
         raise IndexingError(f"There is no index {path}; run `srpu index`.")
-    pool = _records(path)
+    pool = index_or_nothing(path)
     if settings.DATASETS is not None:
         known = {record.dataset for record in [*pool, *labelled]}
         if unknown := set(settings.DATASETS) - known:
@@ -142,7 +142,7 @@ def _candidates(settings: PretrainSettings, workspace: Workspace) -> list[Record
 
 def judged_on(settings: Settings, workspace: Workspace) -> set[str]:
     """The pixel hashes of all validation and test images, also of those whose masks or files are gone for now."""
-    labelled = _records(workspace.path(settings.MASTER_LABELED_JSON))
+    labelled = index_or_nothing(workspace.path(settings.MASTER_LABELED_JSON))
     judged = {record.sha256 for record in labelled if record.split in ("val", "test")}
     if settings.SPLIT_FILE is None:
         decided = read_splits(workspace.path(settings.SPLITS_JSON))
@@ -150,7 +150,7 @@ def judged_on(settings: Settings, workspace: Workspace) -> set[str]:
     return judged
 
 
-def _records(path: Path) -> list[Record]:
+def index_or_nothing(path: Path) -> list[Record]:
     """The records of an index that may be empty or missing."""
     try:
         empty = not read_json(path).get("samples")
