@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from srpu.errors import IndexingError, SettingsError, WorkspaceError
 from srpu.files import locked, read_json, write_json
 from srpu.learn.checkpoint import load_tensors
 from srpu.learn.pretrained import load_pretrained, rebuild
-from srpu.manual import write_configs
 from srpu.models.segmenter import build_segmenter
 from srpu.tasks import index_task, ssl_pretrain_task
 from srpu.tasks.ssl_pool import gather_pool
@@ -40,23 +38,6 @@ def index(workspace: Workspace) -> None:
 def texture(seed: int, size: int = 48) -> np.ndarray:
     random = np.random.default_rng(1000 + seed)
     return np.kron(random.integers(0, 255, (size // 4, size // 4)), np.ones((4, 4))).astype(np.uint8)
-
-
-@pytest.fixture
-def pool(workspace: Workspace) -> Workspace:
-    """The workspace with twelve images more, without masks."""
-    for number in range(12):
-        write_image(workspace.path(f"data/raw/unlabelled/扫描 {number:02d}.tif"), texture(number))
-    index(workspace)
-    return workspace
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> Workspace:
-    """A workspace without any image."""
-    made = Workspace(tmp_path / "empty")
-    write_configs(made.configs)
-    return made
 
 
 def settings_of(workspace: Workspace, *overrides: str):  # type: ignore[no-untyped-def]

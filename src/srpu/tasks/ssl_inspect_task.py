@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from srpu.data.dataset import LabelledImage
 from srpu.data.index import Record
-from srpu.data.pool import PoolSampler, unreadable
-from srpu.errors import CheckpointError, IndexingError
+from srpu.data.pool import PoolSampler
+from srpu.errors import CheckpointError, DataError, IndexingError
 from srpu.files import make_folder, write_json
 from srpu.learn.device import choose_device
 from srpu.learn.pretrained import MODEL_FILE, Pretrained, load_pretrained, rebuild
@@ -62,7 +62,10 @@ def run(settings: InspectSettings, workspace: Workspace) -> Inspected:
         model = rebuild(pretrained).to(device)
         shown, names, seen_before = _shown(settings, workspace, opener, judged, pretrained)
         images = _crops(shown, pretrained, asked)
-        restorations = [_restored(model, image, name, asked, device) for image, name in zip(images, names, strict=True)]
+        restorations = [
+            _restored(model, image, name, asked, device, seed)
+            for seed, (image, name) in enumerate(zip(images, names, strict=True))
+        ]
         probing, why_not = _probe(settings, opener, labelled, pretrained, asked, device)
     inspection = Inspection(
         path=workspace.name(path),
@@ -133,12 +136,14 @@ def _shown(
     for record in candidates:
         if len(images) == settings.INSPECT_IMAGES:
             break
-        image = opener.unlabelled(record)
-        if why := unreadable(image):
-            log.warning("%s", why)
-        else:
-            images.append(image)
-            chosen.append(record)
+        try:
+            image = opener.unlabelled(record)
+            image.open_image()
+        except DataError as error:
+            log.warning("%s", error)
+            continue
+        images.append(image)
+        chosen.append(record)
     if not images:
         raise IndexingError("There is no image to show; put images into data/raw and run `srpu index`.")
     seen = sum(record.sha256 in pretrained.pretrained_on for record in chosen)
@@ -164,10 +169,10 @@ def _crops(images: Sequence[LabelledImage], pretrained: Pretrained, asked: Pretr
 
 @torch.no_grad()
 def _restored(
-    model: Restorer, image: torch.Tensor, name: str, asked: PretrainSettings, device: torch.device
+    model: Restorer, image: torch.Tensor, name: str, asked: PretrainSettings, device: torch.device, seed: int
 ) -> Restoration:
     image = image.to(device)
-    done = damage(asked, model)(image, torch.Generator().manual_seed(asked.SEED))
+    done = damage(asked, model)(image, torch.Generator().manual_seed(seed))
     answer: Restored = model.eval()(image, done)
     return measure(name, image, answer)
 

@@ -30,7 +30,8 @@ _READING = Text(
         "classifier, and a vote of the nearest neighbours, fitted on labelled pixels of the training images and judged "
         "on pixels of the validation images (mean IoU, 0 to 1). The same is done with random weights. If the "
         "pretrained encoder is better, fine-tuning starts ahead; how much of that is left after fine-tuning, only "
-        "`srpu evaluate` tells. A good restoration alone proves nothing: it can be reached without knowing what the phases are.",
+        "`srpu evaluate` tells. A good restoration alone proves nothing: it can be reached without knowing what the "
+        "phases are.",
         "怎样阅读：探针检验仅凭编码器的特征能否区分各类别：用训练图像的标注像素拟合一个线性分类器和一个近邻投票，"
         "再用验证图像的像素评估（平均 IoU，0 到 1），并与随机权重比较。预训练编码器更好，说明微调的起点更高；"
         "微调之后还剩多少优势，只有 `srpu evaluate` 能回答。仅仅复原得好并不说明什么：不认识物相也可以做到。",
@@ -182,7 +183,7 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
         "Epoch": str(inspection.pretrained.epoch),
         "Crops": f"{settings['CROP_SIZE']} pixels",
     }
-    write_report(path, "Pretraining inspected", sections, subtitle=inspection.sentence, facts=facts)
+    write_report(path, "Pretraining inspected", sections, facts=facts)
     return path
 
 
