@@ -225,11 +225,11 @@ def test_write_and_check(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     code, said, _ = run("config", "write")
     assert (code, said.count("Kept: ")) == (0, len(FILES))
     assert run("config", "check")[:2] == (0, "All settings are in order.\n")
-    assert run("config", "write", "--overwrite")[1].count("Written: ") == 8
+    assert run("config", "write", "--overwrite")[1].count("Written: ") == len(FILES)
     assert "SEED = 42" in (tmp_path / "configs" / "base.py").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path / "configs" / "train")
-    assert run("config", "write")[1].count("Kept: ") == 8
-    assert run("config", "write", "--workspace", str(tmp_path / "other"))[1].count("Written: ") == 8
+    assert run("config", "write")[1].count("Kept: ") == len(FILES)
+    assert run("config", "write", "--workspace", str(tmp_path / "other"))[1].count("Written: ") == len(FILES)
 
 
 def test_doctor_needs_no_workspace(run: Run, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,9 +121,7 @@ def test_what_is_judged_on_is_left_out_under_any_name(pool: Workspace, caplog: p
     assert {sample["sha256"] for sample in samples(pool, "train")} <= hashes
     assert len(hashes) == 12 + 4
     assert "16 images to pretrain on, 12 of them without masks" in caplog.text
-    assert (
-        "Kept away: the 2 validation and test images, and 1 copies of them under other names (copy.tif)" in caplog.text
-    )
+    assert "Kept away: the 2 validation and test images, also under other names: 1 (copy.tif)." in caplog.text
 
 
 def test_a_validation_image_whose_mask_is_gone_stays_out(pool: Workspace) -> None:
@@ -143,6 +141,13 @@ def test_labelled_training_images_can_be_left_out_and_data_sets_chosen(pool: Wor
     assert {record.dataset for record in chosen.records} == {"labeled"}
     with pytest.raises(IndexingError, match=r"DATASETS names nowhere, which the index does not hold; it holds"):
         gather_pool(settings_of(pool, 'DATASETS=["nowhere"]'), pool)
+
+
+def test_with_folds_no_labelled_image_takes_part(pool: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        gathered = gather_pool(settings_of(pool, "FOLDS=2"), pool)
+    assert len(gathered.records) == 12
+    assert "Kept away: the 6 labelled images, which FOLDS judges on." in caplog.text
 
 
 def test_whole_groups_are_held_out(pool: Workspace) -> None:

@@ -25,7 +25,7 @@ from srpu.settings import InspectSettings, PretrainSettings
 from srpu.tasks.restoration import damage, shrunk
 from srpu.tasks.ssl_inspection import Inspection, Probing, Restoration, measure, write_inspection
 from srpu.tasks.ssl_pool import index_or_nothing
-from srpu.tasks.ssl_probes import draw_crops, judge, probe, random_encoders
+from srpu.tasks.ssl_probes import CROPS, draw_crops, judge, probe, random_encoders
 from srpu.tasks.wiring import Opener, class_map, enough_memory, refuse_leaks
 from srpu.workspace import Workspace
 
@@ -186,7 +186,9 @@ def _probe(
     device: torch.device,
 ) -> tuple[Probing | None, str]:
     """What the probes find out, or why there are none."""
-    records = {split: [record for record in labelled if record.split == split] for split in ("train", "val")}
+    records = {
+        split: _spread([record for record in labelled if record.split == split], CROPS) for split in ("train", "val")
+    }
     lacking = [word for split, word in (("train", "training"), ("val", "validation")) if not records[split]]
     if lacking:
         return None, (

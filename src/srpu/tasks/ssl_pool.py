@@ -106,11 +106,11 @@ def _candidates(settings: PretrainSettings, workspace: Workspace) -> list[Record
     if not path.exists() and not labelled:
         raise IndexingError(f"There is no index {path}; run `srpu index`.")
     pool = index_or_nothing(path)
-    if settings.DATASETS is not None:
-        known = {record.dataset for record in [*pool, *labelled]}
-        if unknown := set(settings.DATASETS) - known:
+    known = {record.dataset for record in [*pool, *labelled]}
+    for setting in ("DATASETS", "DATASET_WEIGHTS"):
+        if unknown := set(getattr(settings, setting) or ()) - known:
             raise IndexingError(
-                f"DATASETS names {', '.join(sorted(unknown))}, which the index does not hold; "
+                f"{setting} names {', '.join(sorted(unknown))}, which the index does not hold; "
                 f"it holds {', '.join(sorted(known))}."
             )
     if settings.USE_LABELED_TRAINING_IMAGES:
@@ -126,28 +126,29 @@ def _candidates(settings: PretrainSettings, workspace: Workspace) -> list[Record
             f"There is no image to pretrain on in {path}: put images without masks into "
             f"{', '.join(str(workspace.path(folder)) for folder in settings.RAW_DIRS)} and run `srpu index`."
         )
-    copies = [record.id for record in pool if record.sha256 in judged]
+    copies = [record.id for record in pool if record.sha256 in judged and not (settings.FOLDS and record.mask)]
+    names = f"{', '.join(copies[:3])}{', …' if len(copies) > 3 else ''}"
     log.info(
-        "%d images to pretrain on, %d of them without masks. Kept away: the %d validation and test images%s.",
+        "%d images to pretrain on, %d of them without masks. Kept away: the %d %s%s.",
         len(kept),
         sum(record.mask is None for record in kept),
         len(judged),
-        f", and {len(copies)} copies of them under other names ({', '.join(copies[:3])}"
-        f"{', …' if len(copies) > 3 else ''})"
-        if copies
-        else "",
+        "labelled images, which FOLDS judges on" if settings.FOLDS else "validation and test images",
+        f", also under other names: {len(copies)} ({names})" if copies else "",
     )
     return kept
 
 
 def judged_on(settings: Settings, workspace: Workspace) -> set[str]:
-    """The pixel hashes of all validation and test images, also of those whose masks or files are gone for now."""
+    """The pixel hashes of all validation and test images, also of those whose masks or files are gone for now.
+
+    With FOLDS every labelled image is judged on by some model.
+    """
+    kept_for = ("train", "val", "test") if settings.FOLDS else ("val", "test")
     labelled = index_or_nothing(workspace.path(settings.MASTER_LABELED_JSON))
-    judged = {record.sha256 for record in labelled if record.split in ("val", "test")}
-    if settings.SPLIT_FILE is None:
-        decided = read_splits(workspace.path(settings.SPLITS_JSON))
-        judged |= {entry.sha256 for entry in decided.entries if entry.split in ("val", "test")} if decided else set()
-    return judged
+    judged = {record.sha256 for record in labelled if record.split in kept_for}
+    decided = read_splits(workspace.path(settings.SPLITS_JSON)) if settings.SPLIT_FILE is None else None
+    return judged | {entry.sha256 for entry in (decided.entries if decided else ()) if entry.split in kept_for}
 
 
 def index_or_nothing(path: Path) -> list[Record]:

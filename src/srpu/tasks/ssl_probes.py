@@ -69,8 +69,9 @@ def draw_crops(
     for number, image in enumerate(track(images, "Labelled images")):
         sampler = CropSampler([image], crop=crop, window=crop, normalisation=normalisation, seed=seed)
         count = min(each, sampler.crops_per_pass)
-        found += islice(sampler.batches(1), count)
-        of += [number] * count
+        crops = [batch for batch in islice(sampler.batches(1), count) if bool((batch.masks != IGNORE).any())]
+        found += crops
+        of += [number] * len(crops)
     wanted = max(pixels // len(found), 1)
     places, classes = [], []
     for batch in found:
