@@ -78,6 +78,7 @@ def probed(*right: int) -> Probed:
     ("own", "random", "groups", "said"),
     [
         ((90, 92), [(80, 80), (82, 80), (80, 83)], "ab", "better"),
+        ((90, 92), [(80, 80), (82, 80), (80, 83)], "aa", "not distinguishable"),  # one specimen says nothing
         ((70, 72), [(80, 80), (82, 80), (80, 83)], "ab", "worse"),
         ((81, 81), [(80, 80), (82, 80), (80, 83)], "ab", "not distinguishable"),
         ((99, 79), [(80, 80), (82, 80), (80, 83)], "ab", "not distinguishable"),  # worse on one of two specimens

@@ -137,7 +137,8 @@ def judge(pretrained: Probed, others: Sequence[Probed], groups: Sequence[str]) -
     """For each probe "better", "worse" or "not distinguishable".
 
     Better is what beats every random encoder by a point, and does so beyond chance over the specimens (``groups``, one
-    for each image): with fewer than five, on each of them.
+    for each image): with two to four, on each of
+    them; one says nothing.
     """
     found = {}
     for name in PROBES:
@@ -147,11 +148,11 @@ def judge(pretrained: Probed, others: Sequence[Probed], groups: Sequence[str]) -
         for group, one, other in zip(groups, pretrained.of_images(name), chance, strict=True):
             differences[group].append(float(one - other))
         means = [metrics.nan_mean(np.array(values)) for values in differences.values()]
-        few = len(means) < ENOUGH_GROUPS
+        few, several = len(means) < ENOUGH_GROUPS, len(means) > 1
         sure = verdict(differences)
-        if own > max(random) + LEAST_GAIN and (min(means) > 0 if few else sure == BETTER):
+        if own > max(random) + LEAST_GAIN and (several and min(means) > 0 if few else sure == BETTER):
             found[name] = BETTER
-        elif own < min(random) - LEAST_GAIN and (max(means) < 0 if few else sure == WORSE):
+        elif own < min(random) - LEAST_GAIN and (several and max(means) < 0 if few else sure == WORSE):
             found[name] = WORSE
         else:
             found[name] = SAME
