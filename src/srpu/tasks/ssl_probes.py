@@ -137,8 +137,7 @@ def judge(pretrained: Probed, others: Sequence[Probed], groups: Sequence[str]) -
     """For each probe "better", "worse" or "not distinguishable".
 
     Better is what beats every random encoder by a point, and does so beyond chance over the specimens (``groups``, one
-    for each image): with two to four, on each of
-    them; one says nothing.
+    for each image): with two to four, on each of them; one says nothing.
     """
     found = {}
     for name in PROBES:
