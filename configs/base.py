@@ -88,6 +88,13 @@ PIXEL_SIZE_NM = None
 # 训练裁剪块的边长（像素），须为 32 的倍数；图像不会被缩放。旧名称 IMAGE_SIZE 也会按此读取。
 CROP_SIZE = 256
 
+# The network sees the image this many times smaller and its answer is enlarged again: 2 or 4 where structures are
+# large or only their surroundings tell what they are (layers, big particles), with CROP_SIZE as many times larger.
+# Details finer than this many pixels are lost.
+# 网络先把图像缩小这么多倍再处理，结果再放大回原尺寸：结构较大、或需要看到周围环境才能判断时（涂层、大颗粒）
+# 设为 2 或 4，同时把 CROP_SIZE 增大同样的倍数；小于该像素数的细节会丢失。
+SHRINK = 1
+
 # Longest edge in pixels of the overlapping tiles that large images are predicted in, a multiple of 32; halve it
 # when memory runs out.
 # 预测大图时重叠图块的最大边长（像素），须为 32 的倍数；内存不足时减半。

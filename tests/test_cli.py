@@ -13,7 +13,7 @@ import pytest
 from srpu.cli import main
 from srpu.errors import DataError
 from srpu.manual import write_configs
-from srpu.settings import TASKS
+from srpu.settings import FILES, TASKS
 
 VERBS = ("init", "demo", "doctor", "config", "index", "stats", "check", "train", "evaluate", "predict", "masks")
 
@@ -220,16 +220,16 @@ def test_output_survives_an_old_console(workspace: Path, encoding: str) -> None:
 def test_write_and_check(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, said, _ = run("config", "write")
-    assert (code, said.count("Written: ")) == (0, 8)
+    assert (code, said.count("Written: ")) == (0, len(FILES))
     (tmp_path / "configs" / "base.py").write_text("SEED = 3\n", encoding="utf-8")
     code, said, _ = run("config", "write")
-    assert (code, said.count("Kept: ")) == (0, 8)
+    assert (code, said.count("Kept: ")) == (0, len(FILES))
     assert run("config", "check")[:2] == (0, "All settings are in order.\n")
-    assert run("config", "write", "--overwrite")[1].count("Written: ") == 8
+    assert run("config", "write", "--overwrite")[1].count("Written: ") == len(FILES)
     assert "SEED = 42" in (tmp_path / "configs" / "base.py").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path / "configs" / "train")
-    assert run("config", "write")[1].count("Kept: ") == 8
-    assert run("config", "write", "--workspace", str(tmp_path / "other"))[1].count("Written: ") == 8
+    assert run("config", "write")[1].count("Kept: ") == len(FILES)
+    assert run("config", "write", "--workspace", str(tmp_path / "other"))[1].count("Written: ") == len(FILES)
 
 
 def test_doctor_needs_no_workspace(run: Run, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

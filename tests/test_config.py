@@ -9,7 +9,7 @@ from srpu import config
 from srpu.config import check_configs, entries, load_settings
 from srpu.errors import SettingsError
 from srpu.manual import write_configs
-from srpu.settings import TASKS
+from srpu.settings import FILES, TASKS
 from srpu.workspace import Workspace
 
 
@@ -217,7 +217,7 @@ def test_reading_leaves_no_trace_in_the_interpreter(workspace: Workspace) -> Non
 
 
 def test_unknown_task(workspace: Workspace) -> None:
-    assert mistakes(workspace, task="trian") == ["No task is called trian; there are index, train, predict, evaluate."]
+    assert mistakes(workspace, task="trian") == [f"No task is called trian; there are {', '.join(TASKS)}."]
 
 
 def test_missing_further_file(workspace: Workspace, tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ def test_writing_keeps_what_is_there(tmp_path: Path) -> None:
     written, kept = write_configs(tmp_path)
     (tmp_path / "base.py").write_text("SEED = 7\n", encoding="utf-8")
     (tmp_path / "json_config.py").unlink()
-    assert (len(written), kept) == (8, [])
+    assert (len(written), kept) == (len(FILES), [])
     written, kept = write_configs(tmp_path)
-    assert (written, len(kept)) == ([tmp_path / "json_config.py"], 7)
+    assert (written, len(kept)) == ([tmp_path / "json_config.py"], len(FILES) - 1)
     assert (tmp_path / "base.py").read_text(encoding="utf-8") == "SEED = 7\n"
     write_configs(tmp_path, overwrite=True)
     assert "SEED = 42" in (tmp_path / "base.py").read_text(encoding="utf-8")

@@ -22,6 +22,8 @@ ENTRIES = {
     "tasks/train_task.py": "train",
     "tasks/inference_task.py": "predict",
     "tasks/evaluation_task.py": "evaluate",
+    "tasks/ssl_pretrain_task.py": "pretrain",
+    "tasks/ssl_inspect_task.py": "inspect",
     "utils/json_generator_util.py": "index",
     "utils/dataset_statistics_calculation_util.py": "stats",
     "utils/image_sizes_util.py": "stats",

@@ -60,6 +60,44 @@ EARLY_STOPPING_PATIENCE = 15
 # 训练最长时间（分钟）；学习率会在此之前降到零。
 MAX_MINUTES = None
 
+# Start from the model in PRETRAINED_MODEL_PATH.
+# 从 PRETRAINED_MODEL_PATH 的模型开始训练。
+USE_PRETRAINED_MODEL = False
+
+# A whole trained model to start from, e.g. "models/checkpoints/train_resnet18_unet/best_model.pth"; None: none.
+# 作为起点的完整模型，例如 "models/checkpoints/train_resnet18_unet/best_model.pth"；None 表示不使用。
+PRETRAINED_MODEL_PATH = None
+
+# An encoder to start from where no whole model is, e.g. what `srpu pretrain` wrote:
+# "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"; None: none.
+# 没有完整模型时作为起点的编码器，例如 `srpu pretrain` 的结果：
+# "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"；None 表示不使用。
+PRETRAINED_ENCODER_PATH = None
+
+# When a named file of weights is not there: "warn" takes what comes next (model, encoder, random), "error" stops.
+# A file that is there but does not fit always stops.
+# 指定的权重文件不存在时："warn" 给出警告并依次改用下一项（模型、编码器、随机），"error" 则停止；
+# 文件存在但不匹配时总是停止。
+ON_MISSING_WEIGHTS = "warn"
+
+# Leave the encoder as it is and train the rest.
+# 冻结编码器，只训练其余部分。
+FREEZE_ENCODER = False
+
+# With FREEZE_ENCODER: the epoch from which the encoder is trained too; None: never.
+# FREEZE_ENCODER 开启时，从第几轮开始同时训练编码器；None 表示始终冻结。
+UNFREEZE_EPOCH = None
+
+# The encoder's learning rate is LEARNING_RATE times this.
+# 编码器的学习率为 LEARNING_RATE 乘以该系数。
+ENCODER_LR_FACTOR = 1.0
+
+# Share of every batch that comes from the images that the model to start from was trained on, so that it does not
+# forget them; they must be in the index, in other data sets than DATASETS or as older images of the same.
+# 每个批次中来自起点模型旧训练图像的比例，防止遗忘；这些图像必须在索引中
+# （属于 DATASETS 之外的数据集，或同一数据集中较早的图像）。
+REPLAY_FRACTION = 0.0
+
 # Name of the run's folder beside the time; None: the time alone.
 # 运行文件夹名中加在时间之后的名称；None 表示只用时间。
 RUN_NAME = None

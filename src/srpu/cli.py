@@ -136,7 +136,7 @@ def config_reference(folder: Annotated[Path, typer.Argument(metavar="DIR", help=
 
 @config.command("show")
 def config_show(
-    task: Annotated[str, typer.Argument(help="index, train, evaluate or predict.")] = "train",
+    task: Annotated[str, typer.Argument(help="index, train, pretrain, inspect, evaluate or predict.")] = "train",
     overrides: Overrides = None,
     config: ConfigFile = None,
     workspace: Folder = None,
@@ -244,6 +244,27 @@ def finetune(
     from srpu.tasks import finetune_task
 
     finetune_task.run(*_load("finetune", overrides, config, workspace), resume=resume)
+
+
+@app.command()
+def pretrain(
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the last run where it stopped.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Let an encoder learn from images without masks."""
+    from srpu.tasks import ssl_pretrain_task
+
+    ssl_pretrain_task.run(*_load("pretrain", overrides, config, workspace), resume=resume)
+
+
+@app.command()
+def inspect(overrides: Overrides = None, config: ConfigFile = None, workspace: Folder = None) -> None:
+    """Show what a pretrained encoder has learned, and whether it helps; with a report."""
+    from srpu.tasks import ssl_inspect_task
+
+    ssl_inspect_task.run(*_load("inspect", overrides, config, workspace))
 
 
 @app.command()

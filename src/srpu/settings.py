@@ -533,9 +533,142 @@ class TrainConfig(_File):
     @field_validator("RUN_NAME")
     @classmethod
     def _can_name_a_folder(cls, value: str | None) -> str | None:
-        if value is not None and (not value.strip() or re.search(r'[\\/:*?"<>|]', value)):
-            raise ValueError('it names a folder, so it cannot be empty or hold any of \\ / : * ? " < > |')
+        return _folder_name(value)
+
+
+class SslConfig(_File):
+    """How an encoder learns from images without masks (`srpu pretrain`).
+
+    自监督预训练设置：编码器从没有掩膜的图像中学习。
+    """
+
+    METHOD: Literal["mae", "autoencoder"] = "mae"
+    """What the network has to do:
+    "mae": say what was in hidden patches of the image;
+    "autoencoder": restore an image that was blurred, made coarse and noisy, with patches dropped.
+    网络的学习任务：
+    "mae"：补出图像中被遮住的小块；
+    "autoencoder"：复原被模糊、降低分辨率、加噪声并丢掉部分小块的图像。"""
+
+    MASK_RATIO: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    """METHOD = "mae": the share of the patches that is hidden.
+    METHOD = "mae" 时被遮住的小块所占的比例。"""
+
+    PATCH_SIZE: Literal[4, 8, 16, 32] = 16
+    """Edge in pixels of the patches that are hidden or dropped, about as large as the structures; vision transformers
+    hide their own patches, of 16 pixels.
+    被遮住或丢掉的小块的边长（像素），宜与图像中结构的大小相近；视觉 Transformer 使用自己的 16 像素小块。"""
+
+    DEGRADE_BLUR: Ranged = Ranged(p=0.5, range=(0.5, 2.0))
+    """METHOD = "autoencoder": blur by a Gaussian of this many pixels.
+    METHOD = "autoencoder" 时的高斯模糊（像素）。"""
+
+    DEGRADE_SHRINK: Ranged = Ranged(p=0.3, range=(2.0, 4.0))
+    """METHOD = "autoencoder": make this many times coarser (a whole number is taken).
+    METHOD = "autoencoder" 时降低分辨率的倍数（取整数）。"""
+
+    DEGRADE_NOISE: Ranged = Ranged(p=0.8, range=(0.1, 0.6))
+    """METHOD = "autoencoder": add noise of this many standard deviations of the crop.
+    METHOD = "autoencoder" 时的噪声（以裁剪块的标准差为单位）。"""
+
+    DROP_PATCHES: Ranged = Ranged(p=0.8, range=(0.1, 0.5))
+    """METHOD = "autoencoder": the share of the patches that is dropped.
+    METHOD = "autoencoder" 时丢掉的小块所占的比例。"""
+
+    USE_LABELED_TRAINING_IMAGES: bool = True
+    """Learn from the labelled training images too (not from their masks). Validation and test images never take part.
+    同时使用已标注的训练图像（不使用掩膜）；验证集和测试集图像从不参与。"""
+
+    HELD_OUT_SHARE: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """The share of the images, whole groups and at least one, that is not learned from: the best epoch is the one that
+    restores them best.
+    留出不参与学习的图像比例（按组，至少一幅）：复原它们最好的一轮即为最佳轮。"""
+
+    NUM_EPOCHS: Count = 100
+    """Epochs at most.
+    最大训练轮数。"""
+
+    STEPS_PER_EPOCH: Count | None = None
+    """Batches in an epoch; None: as many crops as cover all images once, but 50 to 500 batches.
+    每轮的批次数；None 表示裁剪块恰好覆盖全部图像一遍，但限于 50 到 500 个批次。"""
+
+    BATCH_SIZE: Count = 16
+    """Crops in a batch; halve it when memory runs out.
+    每个批次的裁剪块数；内存不足时减半。"""
+
+    LEARNING_RATE: Positive = 1e-3
+    """Step size of the optimiser (AdamW) at its highest.
+    学习率的最大值（优化器为 AdamW）。"""
+
+    WEIGHT_DECAY: Annotated[float, Field(ge=0)] = 0.05
+    """Pull of the weights towards zero.
+    权重衰减，把权重拉向零的强度。"""
+
+    WARMUP_EPOCHS: Annotated[float, Field(ge=0)] = 2.0
+    """Epochs over which the learning rate rises from zero, before it falls along a cosine.
+    学习率从零升到最大值所用的轮数，此后按余弦下降。"""
+
+    GRADIENT_CLIP: Annotated[float, Field(ge=0)] = 1.0
+    """Longest gradient that is taken; 0: no limit.
+    梯度裁剪的上限；0 表示不裁剪。"""
+
+    EMA_DECAY: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """The network that is judged and kept is a running average of the weights with this decay per step; 0: the
+    weights themselves.
+    评估和保存的网络是权重的滑动平均，此为每步的衰减系数；0 表示直接用权重本身。"""
+
+    EARLY_STOPPING_PATIENCE: Annotated[int, Field(ge=0)] = 0
+    """Epochs without a better restoration of the held-out images after which training stops; 0: never.
+    留出图像的复原效果多少轮不提高就停止；0 表示不提前停止。"""
+
+    MAX_MINUTES: Positive | None = None
+    """Training ends after this many minutes; the learning rate falls to zero by then.
+    训练最长时间（分钟）；学习率会在此之前降到零。"""
+
+    RUN_NAME: str | None = None
+    """Name of the run's folder beside the time; None: the time alone.
+    运行文件夹名中加在时间之后的名称；None 表示只用时间。"""
+
+    @field_validator("DEGRADE_BLUR", "DEGRADE_SHRINK", "DEGRADE_NOISE", "DROP_PATCHES")
+    @classmethod
+    def _sensible(cls, value: Ranged, info: ValidationInfo) -> Ranged:
+        if value.range[0] < 0:
+            raise ValueError(f"the lower end of the range is {value.range[0]:g}; it cannot be below 0")
+        if info.field_name == "DROP_PATCHES" and value.range[1] > 1:
+            raise ValueError(f"the upper end of the range is {value.range[1]:g}; a share is at most 1")
         return value
+
+    @field_validator("RUN_NAME")
+    @classmethod
+    def _can_name_a_folder(cls, value: str | None) -> str | None:
+        return _folder_name(value)
+
+
+class SslInspectConfig(_File):
+    """How a pretrained encoder is looked at (`srpu inspect`).
+
+    查看预训练效果的设置。
+    """
+
+    SSL_MODEL_PATH: str | None = None
+    """The pretrained network, a best_ssl_model.pth; None: that of the last `srpu pretrain` that finished.
+    预训练网络文件（best_ssl_model.pth）；None 表示最近一次完成的 `srpu pretrain` 的结果。"""
+
+    INSPECT_DIR: str = "ssl_inspection"
+    """Where reports go.
+    报告文件夹。"""
+
+    INSPECT_IMAGES: Count = 6
+    """How many images the report shows.
+    报告中展示的图像数。"""
+
+    PROBE_PIXELS: Annotated[int, Field(ge=100)] = 10_000
+    """Labelled pixels that the probes are fitted on, and as many that they are judged on.
+    探针使用的标注像素数：拟合和评估各用这么多。"""
+
+    NEIGHBOURS: Count = 20
+    """How many nearest neighbours vote on a pixel's class.
+    近邻探针中参与投票的邻居数。"""
 
 
 class FinetuneConfig(TrainConfig):
@@ -676,6 +809,14 @@ class FinetuneSettings(FinetuneConfig, TrainSettings):
     """What fine-tuning knows."""
 
 
+class PretrainSettings(SslConfig, Settings):
+    """What pretraining without masks knows."""
+
+
+class InspectSettings(SslInspectConfig, Settings):
+    """What looking at a pretrained encoder knows."""
+
+
 class InferenceSettings(InferenceConfig, Settings):
     """What prediction knows."""
 
@@ -701,6 +842,8 @@ FILES: dict[str, type[_File]] = {
     "wandb_config.py": WandbConfig,
     "train/train_config.py": TrainConfig,
     "finetune/finetune_config.py": FinetuneConfig,
+    "selfup/ssl_config.py": SslConfig,
+    "selfup/ssl_inspect_config.py": SslInspectConfig,
     "inference/inference_config.py": InferenceConfig,
     "inference/evaluation_config.py": EvaluationConfig,
 }
@@ -710,6 +853,8 @@ TASKS: dict[str, tuple[type[Settings], str | None]] = {
     "index": (Settings, None),
     "train": (TrainSettings, "train/train_config.py"),
     "finetune": (FinetuneSettings, "finetune/finetune_config.py"),
+    "pretrain": (PretrainSettings, "selfup/ssl_config.py"),
+    "inspect": (InspectSettings, "selfup/ssl_inspect_config.py"),
     "predict": (InferenceSettings, "inference/inference_config.py"),
     "evaluate": (EvaluationSettings, "inference/evaluation_config.py"),
 }
@@ -717,6 +862,12 @@ TASKS: dict[str, tuple[type[Settings], str | None]] = {
 
 ALIASES = {"IMAGE_SIZE": "CROP_SIZE"}
 """Old names that are still read, with a sentence that says so."""
+
+
+def _folder_name(value: str | None) -> str | None:
+    if value is not None and (not value.strip() or re.search(r'[\\/:*?"<>|]', value)):
+        raise ValueError('it names a folder, so it cannot be empty or hold any of \\ / : * ? " < > |')
+    return value
 
 
 def _ids(ids: Any) -> str:

@@ -32,3 +32,20 @@ def workspace(tmp_path: Path) -> Workspace:
         write_mask(made.path(f"data/labeled/image {number}.png"), ids, classes)
     index_task.run(load_settings("index", made).settings, made)
     return made
+
+
+@pytest.fixture
+def pool(workspace: Workspace) -> Workspace:
+    """The workspace with twelve images more, without masks."""
+    for number in range(12):
+        write_image(workspace.path(f"data/raw/unlabelled/扫描 {number:02d}.tif"), blobs(100 + number)[0])
+    index_task.run(load_settings("index", workspace).settings, workspace)
+    return workspace
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Workspace:
+    """A workspace without any image."""
+    made = Workspace(tmp_path / "empty")
+    write_configs(made.configs)
+    return made

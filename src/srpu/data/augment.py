@@ -114,13 +114,13 @@ class Augmenter:
         # torch.std takes ten times as long on a CPU
         deviation: Tensor = torch.linalg.vector_norm(apart, dim=(2, 3), keepdim=True) / math.sqrt(apart[0].numel() - 1)
         images = middle + apart * drawn(self.gain, 1.0) + deviation * drawn(self.offset, 0.0)
-        images = _blur(images, drawn(self.blur, 0.0))
+        images = blurred(images, drawn(self.blur, 0.0))
         seed = int(torch.randint(2**62, (1,), generator=generator))
         noise = torch.randn(images.shape, device=device, generator=torch.Generator(device).manual_seed(seed))
         return images + deviation * drawn(self.noise, 0.0) * noise
 
 
-def _blur(images: Float32[Tensor, "b 1 h w"], sigma: Float32[Tensor, "b 1 1 1"]) -> Float32[Tensor, "b 1 h w"]:
+def blurred(images: Float32[Tensor, "b 1 h w"], sigma: Float32[Tensor, "b 1 1 1"]) -> Float32[Tensor, "b 1 h w"]:
     """Gaussian blur of each image by its own ``sigma`` in pixels; 0 leaves it as it is."""
     radius = math.ceil(3 * float(sigma.max()))
     if radius == 0:

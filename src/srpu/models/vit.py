@@ -58,13 +58,17 @@ class TokenPyramid(Encoder):
 
     def _tokens(self, images: Tensor) -> Tensor:
         """The last layer's tokens as a map at stride 16."""
-        if self.patch != TOKEN_STRIDE:
-            height, width = (side // TOKEN_STRIDE * self.patch for side in images.shape[-2:])
-            images = functional.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
         tokens: Tensor = self.body.forward_intermediates(  # type: ignore[operator]
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+            self.for_body(images), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )[-1]
         return tokens
+
+    def for_body(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """The images at the size at which one patch of the transformer covers 16 of their pixels."""
+        if self.patch == TOKEN_STRIDE:
+            return images
+        height, width = (side // TOKEN_STRIDE * self.patch for side in images.shape[-2:])
+        return functional.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
 
 
 class _Double(nn.Sequential):

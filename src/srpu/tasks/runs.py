@@ -77,7 +77,8 @@ def unfinished_run(task_folder: Path) -> Run:
     """
     runs = [Run(path.parent, read_json(path)) for path in task_folder.glob(f"*/{_MANIFEST}")]
     if not runs:
-        states = sorted(task_folder.parent.glob("*/*/state.pth"), key=lambda path: path.stat().st_mtime)
+        task = task_folder.name.partition("_")[0]
+        states = sorted(task_folder.parent.glob(f"{task}_*/*/state.pth"), key=lambda path: path.stat().st_mtime)
         cure = (
             f"the last run of another network lies in {states[-1].parent}: give ENCODER_NAME and DECODER_NAME as then"
             if states

@@ -17,12 +17,13 @@ from srpu.data.index import Record, read_manifest
 from srpu.data.masks import ClassMap, fit_mask, read_mask
 from srpu.data.normalisation import Normalisation
 from srpu.errors import CheckpointError, IndexingError, LeakError, SettingsError
-from srpu.settings import BaseConfig, EvaluationSettings, InferenceSettings, Ranged, Settings, Switch
+from srpu.settings import BaseConfig, EvaluationSettings, InferenceSettings, PretrainSettings, Ranged, Settings, Switch
 from srpu.workspace import Workspace
 
 if TYPE_CHECKING:  # these import torch, which verbs that only look at data do not need
     from srpu.data.augment import Augmenter, Variation
     from srpu.data.dataset import LabelledImage
+    from srpu.data.degrade import Degrader
     from srpu.learn.predict import Tiling
 
 log = logging.getLogger(__name__)
@@ -64,26 +65,42 @@ def encoder_weights(settings: BaseConfig, workspace: Workspace) -> str | None:
 
 def augmenter(settings: Settings) -> Augmenter:
     """The variations that the settings switch on."""
-    from srpu.data.augment import OFF, Augmenter, Variation
-
-    def variation(switch: Switch) -> Variation:
-        if not switch.enabled:
-            return OFF
-        return Variation(switch.p, *(switch.range if isinstance(switch, Ranged) else ()))
+    from srpu.data.augment import Augmenter
 
     return Augmenter(
         crop=settings.CROP_SIZE,
-        flip=variation(settings.FLIP),
-        flip_vertical=variation(settings.FLIP_VERTICAL),
-        rotate_90=variation(settings.ROTATE_90),
-        rotate=variation(settings.ROTATE),
-        scale=variation(settings.SCALE),
-        gain=variation(settings.GAIN),
-        offset=variation(settings.OFFSET),
-        gamma=variation(settings.GAMMA),
-        blur=variation(settings.BLUR),
-        noise=variation(settings.NOISE),
+        flip=_variation(settings.FLIP),
+        flip_vertical=_variation(settings.FLIP_VERTICAL),
+        rotate_90=_variation(settings.ROTATE_90),
+        rotate=_variation(settings.ROTATE),
+        scale=_variation(settings.SCALE),
+        gain=_variation(settings.GAIN),
+        offset=_variation(settings.OFFSET),
+        gamma=_variation(settings.GAMMA),
+        blur=_variation(settings.BLUR),
+        noise=_variation(settings.NOISE),
     )
+
+
+def degrader(settings: PretrainSettings) -> Degrader:
+    """The damage that the settings switch on."""
+    from srpu.data.degrade import Degrader
+
+    return Degrader(
+        blur=_variation(settings.DEGRADE_BLUR),
+        shrink=_variation(settings.DEGRADE_SHRINK),
+        noise=_variation(settings.DEGRADE_NOISE),
+        drop=_variation(settings.DROP_PATCHES),
+        patch=settings.PATCH_SIZE,
+    )
+
+
+def _variation(switch: Switch) -> Variation:
+    from srpu.data.augment import OFF, Variation
+
+    if not switch.enabled:
+        return OFF
+    return Variation(switch.p, *(switch.range if isinstance(switch, Ranged) else ()))
 
 
 def load_records(settings: Settings, workspace: Workspace, split: str | None = None) -> list[Record]:
@@ -149,6 +166,25 @@ class Opener:
             record.width,
             open_image=lambda: self.image(record)[:rows],
             open_mask=lambda: self.mask(record)[:rows],
+        )
+
+    def unlabelled(self, record: Record) -> LabelledImage:
+        """The record as pretraining takes it, without its data bar: no pixel is left out, and its mask is never read.
+
+        Raises:
+            ImageError: DATABAR_ROWS is "auto", and the file cannot be read.
+            IndexingError: The same, and the file is another than the index remembers.
+        """
+        from srpu.data.dataset import LabelledImage
+
+        rows = self.rows(record)
+        return LabelledImage(
+            record.id,
+            record.dataset,
+            rows,
+            record.width,
+            open_image=lambda: self.image(record)[:rows],
+            open_mask=lambda: np.broadcast_to(np.uint8(0), (rows, record.width)),  # takes no memory
         )
 
     def rows(self, record: Record) -> int:
