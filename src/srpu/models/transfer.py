@@ -164,7 +164,7 @@ def _load(
 ) -> Transfer:
     part = "encoder" if isinstance(module, Encoder) else "model"
     theirs = {_plain(key, prefixes): (key, value) for key, value in tensors.items()}
-    ours = {key: value for key, value in module.state_dict().items() if not key.endswith(NOT_WEIGHTS)}
+    ours = dict(module.state_dict())
     loaded: dict[str, Tensor] = {}
     others: dict[str, tuple[str, Tensor]] = {}
     for key, value in ours.items():
@@ -195,6 +195,8 @@ def _load(
         )
     module.load_state_dict(loaded, strict=False)
     used = {_plain(key, prefixes) for key in (*loaded, *others)}
+    ours = {key: value for key, value in ours.items() if not key.endswith(NOT_WEIGHTS)}
+    loaded = {key: value for key, value in loaded.items() if key in ours}
     counted = {key: value.numel() for key, value in ours.items()}
     return Transfer(
         path,
