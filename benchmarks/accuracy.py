@@ -52,6 +52,8 @@ class Protocol:
     published: dict[str, float] = field(default_factory=dict)
     steps: int = 600
     settings: tuple[str, ...] = ()
+    part: int | None = None
+    """Which of the splits under the protocol's name, where there are several."""
 
 
 _SUPER = ("superalloy", ("matrix", "secondary", "tertiary"))
@@ -74,6 +76,12 @@ PROTOCOLS = {
     ),
     "fibsem": Protocol("fibsem", ("interior", "boundary"), {"macro_miou": 0.72}),
 }
+
+FEW = {
+    "fibsem_few": Protocol("fibsem", ("interior", "boundary"), {}),
+    **{f"ebc_one_shot/{part}": Protocol(*_COATING, {}, settings=_OXIDE, part=part) for part in range(4)},
+}
+"""Protocols with a handful of labels, which the benchmarks of pretraining and of label efficiency judge on."""
 
 METRICS = {"micronet_iou": "micronet_iou", "foreground_iou": "oxide_iou", "mean_iou": "macro_miou"}
 """What ``srpu evaluate`` calls a score, and what the rows call it."""
@@ -150,7 +158,7 @@ class Run:
 
     def overrides(self) -> list[str]:
         """What the protocol fixes."""
-        protocol = PROTOCOLS[self.protocol]
+        protocol = (PROTOCOLS | FEW)[self.protocol]
         ids = range(len(protocol.classes))
         folder = self.data / protocol.folder
         return [
@@ -159,12 +167,21 @@ class Run:
             f"COLOR_MAPPING={dict(zip(ids, COLOURS, strict=False))}",
             f"RAW_DIRS={json.dumps([str(folder / 'images')])}",
             f"LABELED_DIR={folder / 'masks'}",
-            f"SPLIT_FILE={folder / 'splits.json'}#{self.protocol}",
+            f"SPLIT_FILE={self._split_file(folder / 'splits.json')}",
             f"CACHE_DIR={RUNS.resolve() / 'cache' / protocol.folder}",
             f"SEED={self.seed}",
             "LOGGER=none",
             *protocol.settings,
         ]
+
+    def _split_file(self, splits: Path) -> str:
+        """The protocol's split; one of several under its name is written into the run's folder."""
+        protocol = (PROTOCOLS | FEW)[self.protocol]
+        if protocol.part is None:
+            return f"{splits}#{self.protocol}"
+        path = self.folder.resolve() / "split.json"
+        write_json(path, read_json(splits)[self.protocol.partition("/")[0]][protocol.part])
+        return str(path)
 
 
 def known(task: str, workspace: Workspace, overrides: Iterable[str]) -> Iterator[str]:
