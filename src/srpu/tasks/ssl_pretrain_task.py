@@ -345,7 +345,7 @@ def _tracker(task: Task, judge: HeldOut | None, best: float) -> Trackers:
 
 
 def _promote(task: Task, history: History, sampler: PoolSampler) -> None:
-    """Make the best epoch's encoder the one that ENCODER_WEIGHTS can name, and say which files could not be read."""
+    """Make the best epoch's encoder the one that PRETRAINED_ENCODER_PATH can name, and say which files could not be read."""
     run, settings = task.run, task.settings
     names = [image.name for image in task.pool.learning]
     skipped = task.pool.unreadable | {names[number]: why for number, why in sampler.unreadable.items()}
@@ -372,6 +372,6 @@ def _promote(task: Task, history: History, sampler: PoolSampler) -> None:
         log.warning("%d images were left out: %s", len(skipped), " ".join(list(skipped.values())[:5]))
     log.info("Encoder: %s", above / ENCODER_FILE)
     log.info(
-        'Next: `srpu inspect` shows what it has learned; ENCODER_WEIGHTS = "%s" lets `srpu train` start from it.',
+        'Next: `srpu inspect` shows what it has learned; PRETRAINED_ENCODER_PATH = "%s" starts training from it.',
         task.workspace.name(above / ENCODER_FILE),
     )
