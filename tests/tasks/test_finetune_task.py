@@ -17,6 +17,7 @@ from srpu.errors import CheckpointError, LeakError, SettingsError
 from srpu.files import read_json
 from srpu.learn.checkpoint import load_checkpoint, save_tensors
 from srpu.learn.loop import Course
+from srpu.models.encoders import build_encoder
 from srpu.tasks import finetune_task, index_task, train_task
 from srpu.tasks.replay import REPLAYED, balance, with_replay
 from srpu.tasks.start import Source, present, sources
@@ -243,6 +244,21 @@ def test_images_that_the_first_weights_were_trained_on_cannot_judge(two: Workspa
     save_tensors(two.path("leaky.pth"), content)
     with pytest.raises(LeakError, match="used to train the first weights"):
         finetune(two, "PRETRAINED_MODEL_PATH=leaky.pth", "DATASETS=['other']")
+
+
+def test_judging_on_images_of_the_pretraining_is_warned_of(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = read_manifest(workspace.path("json/master_labeled_dataset.json"))
+    judged = [record.sha256 for record in records if record.split == "val"]
+    state = {f"encoder.{name}": value for name, value in build_encoder("unet").state_dict().items()}
+    content = {"kind": "ssl_encoder", "encoder": "unet", "model_state_dict": state}
+    save_tensors(workspace.path("encoder.pth"), {**content, "pretrained_on": {judged[0]: "pretrain"}})
+    trained = train(workspace, "PRETRAINED_ENCODER_PATH=encoder.pth", "NUM_EPOCHS=1")
+    assert "1 images to judge on took part in pretraining, without their masks" in caplog.text
+    assert load_checkpoint(trained.model).trained_on[judged[0]] == "pretrain"
+    start = read_json(trained.folder / "run.json")["start"]
+    assert (start["named_by"], start["share"]) == ("PRETRAINED_ENCODER_PATH", 1.0)
 
 
 def test_another_normalisation_is_warned_of(two: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from srpu.data.index import Record
 from srpu.errors import CheckpointError
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model, save_checkpoint
 from srpu.learn.loop import History
@@ -21,6 +22,7 @@ from srpu.models.segmenter import Segmenter
 from srpu.tasks.temperature import fit_on_validation
 from srpu.tasks.training_job import Job
 from srpu.tasks.validation import Validation
+from srpu.tasks.wiring import PRETRAINED
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def checkpoints(model: Segmenter, job: Job, before: Mapping[str, str]) -> Callab
         "classes": job.material.classes,
         "normalisation": job.material.normalisation,
         "settings": job.settings.model_dump(mode="json"),
-        "trained_on": {**before, **{record.sha256: str(record.split) for record in job.material.records}},
+        "trained_on": {**before, **{record.sha256: _known_as(record, before) for record in job.material.records}},
     }
 
     def make(averaged: nn.Module, epoch: int, score: float) -> Checkpoint:
@@ -43,6 +45,13 @@ def checkpoints(model: Segmenter, job: Job, before: Mapping[str, str]) -> Callab
         return Checkpoint(weights, epoch, float(score), **fixed)
 
     return make
+
+
+def _known_as(record: Record, before: Mapping[str, str]) -> str:
+    """The record's split, unless it is judged on and the first weights have seen it without its mask."""
+    if record.split != "train" and before.get(record.sha256) == PRETRAINED:
+        return PRETRAINED
+    return str(record.split)
 
 
 def promote(job: Job, history: History, promoted: Path, validation: Validation) -> None:

@@ -345,7 +345,7 @@ def _tracker(task: Task, judge: HeldOut | None, best: float) -> Trackers:
 
 
 def _promote(task: Task, history: History, sampler: PoolSampler) -> None:
-    """Make the best epoch's encoder the one that PRETRAINED_ENCODER_PATH can name, and say which files could not be read."""
+    """Make the best epoch's encoder the one for PRETRAINED_ENCODER_PATH, and say which files could not be read."""
     run, settings = task.run, task.settings
     names = [image.name for image in task.pool.learning]
     skipped = task.pool.unreadable | {names[number]: why for number, why in sampler.unreadable.items()}

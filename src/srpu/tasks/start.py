@@ -14,6 +14,7 @@ from srpu.models.segmenter import Segmenter
 from srpu.models.transfer import Transfer, transfer_encoder, transfer_model
 from srpu.models.weights import read_weights
 from srpu.settings import TrainSettings
+from srpu.tasks.wiring import PRETRAINED
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Start:
     def trained_on(self) -> dict[str, str]:
         """The split in which the weights have seen each image, by pixel hash; "pretrain" is without its mask."""
         facts = self.transfer.facts if self.transfer else {}
-        pretrained = dict.fromkeys(facts.get("pretrained_on") or (), "pretrain")
+        pretrained = dict.fromkeys(facts.get("pretrained_on") or (), PRETRAINED)
         return {**pretrained, **(facts.get("trained_on") or {})}
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # these import torch, which verbs that only look at data do n
 
 log = logging.getLogger(__name__)
 
+PRETRAINED = "pretrain"
+"""In place of a split: the network has seen the image without its mask."""
+
 
 def class_map(settings: BaseConfig) -> ClassMap:
     """What the settings say about classes."""
@@ -124,7 +127,7 @@ def load_records(settings: Settings, workspace: Workspace, split: str | None = N
 
 
 def refuse_leaks(trained: dict[str, str], judged: Sequence[Record], model: str = "") -> None:
-    """Stop when an image that is judged on was trained on.
+    """Stop when an image that is judged on was trained on; warn when it was pretrained on.
 
     Args:
         trained: The split in which each image was known, by pixel hash.
@@ -141,6 +144,14 @@ def refuse_leaks(trained: dict[str, str], judged: Sequence[Record], model: str =
             f"({', '.join(leaked[:5])}"
             f"{', …' if len(leaked) > 5 else ''}): the score would be worthless. Train anew with the present split, "
             f"or remove the copies; `srpu check` shows them."
+        )
+    if seen := [record.id for record in judged if trained.get(record.sha256) == PRETRAINED]:
+        log.warning(
+            "%d images to judge on took part in pretraining, without their masks (%s%s): say so where you publish the "
+            "score (transductive), or pretrain anew.",
+            len(seen),
+            ", ".join(seen[:5]),
+            ", …" if len(seen) > 5 else "",
         )
 
 
