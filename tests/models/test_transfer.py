@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srpu.errors import CheckpointError
+from srpu.models import transfer
 from srpu.models.encoders import build_encoder
 from srpu.models.segmenter import Segmenter, build_segmenter
-from srpu.models.transfer import transfer_encoder, transfer_model
+from srpu.models.transfer import Transfer, transfer_encoder
 from srpu.models.weights import read_weights
 
 CLASSES = ("carbon", "SE", "AM")
@@ -30,6 +31,10 @@ def made(seed: int, classes: int = 3, encoder: str = "test_vit", decoder: str = 
 def saved(path: Path, model: Segmenter, **facts: Any) -> Path:
     torch.save({"model_state_dict": model.state_dict(), "model": model.spec, "classes": list(CLASSES), **facts}, path)
     return path
+
+
+def transfer_model(model: Segmenter, path: Path, classes: tuple[str, ...]) -> Transfer:
+    return transfer.transfer_model(model, model.spec, path, classes)
 
 
 def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor], part: str = "") -> bool:
@@ -46,18 +51,18 @@ def test_a_whole_model_arrives_whole(tmp_path: Path, prefix: str, wrapper: str) 
         save_file(state, path)
     else:
         torch.save(state if wrapper == "bare" else {wrapper: state, "epoch": np.int64(3)}, path)
-    transfer = transfer_model(new, path, CLASSES)
+    arrived = transfer_model(new, path, CLASSES)
     assert equal(new.state_dict(), old.state_dict())
-    assert (transfer.share, transfer.missing, transfer.unexpected, transfer.mismatched) == (1.0, (), (), ())
+    assert (arrived.share, arrived.missing, arrived.unexpected, arrived.mismatched) == (1.0, (), (), ())
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "encoder.", "module.encoder.", "model.encoder."])
 def test_an_encoder_arrives_whole(tmp_path: Path, prefix: str) -> None:
     old, new = build_encoder("test_vit"), build_encoder("test_vit")
     torch.save({prefix + name: value for name, value in old.state_dict().items()}, tmp_path / "encoder.pth")
-    transfer = transfer_encoder(new, tmp_path / "encoder.pth")
+    arrived = transfer_encoder(new, tmp_path / "encoder.pth")
     assert equal(new.state_dict(), old.state_dict())
-    assert transfer.share == 1.0
+    assert arrived.share == 1.0
 
 
 def test_the_encoder_of_a_whole_model_is_taken_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,22 +76,22 @@ def test_the_encoder_of_a_whole_model_is_taken_and_said(tmp_path: Path, caplog: 
 def test_a_class_added_later_keeps_the_old_rows_by_name(tmp_path: Path) -> None:
     old, new = made(1), made(2, classes=4)
     before = new.head.weight.detach().clone()
-    transfer = transfer_model(new, saved(tmp_path / "old.pth", old), ("AM", "carbon", "SE", "pore"))
+    arrived = transfer_model(new, saved(tmp_path / "old.pth", old), ("AM", "carbon", "SE", "pore"))
     assert torch.equal(new.head.weight[:3], old.head.weight[[2, 0, 1]])
     assert torch.equal(new.head.bias[:3], old.head.bias[[2, 0, 1]])
     assert torch.equal(new.head.weight[3], before[3])
-    assert transfer.notes == ("The head keeps what the file knows of AM, carbon, SE, pore starts anew",)
-    assert transfer.mismatched == ()
+    assert arrived.notes == ("The head keeps what the file knows of AM, carbon, SE, pore starts anew",)
+    assert arrived.mismatched == ()
 
 
 def test_other_classes_get_a_new_head(tmp_path: Path) -> None:
     old, new = made(1), made(2, classes=2)
     before = new.head.weight.detach().clone()
-    transfer = transfer_model(new, saved(tmp_path / "old.pth", old), ("matrix", "particle"))
+    arrived = transfer_model(new, saved(tmp_path / "old.pth", old), ("matrix", "particle"))
     assert torch.equal(new.head.weight, before)
     assert equal(new.decoder.state_dict(), old.decoder.state_dict())
-    assert transfer.mismatched == ("head.weight", "head.bias")
-    (note,) = transfer.notes
+    assert arrived.mismatched == ("head.weight", "head.bias")
+    (note,) = arrived.notes
     assert note == (
         "The file tells 3 classes (carbon, SE, AM) apart, here there are 2 (matrix, particle): the head starts anew"
     )
@@ -111,15 +116,15 @@ def test_what_is_missing_and_unexpected_is_counted(tmp_path: Path, caplog: pytes
         {name: value for name, value in state.items() if name not in missing} | {"ema": torch.ones(1)},
         tmp_path / "a.pth",
     )
-    transfer = transfer_model(new, tmp_path / "a.pth", CLASSES)
+    arrived = transfer_model(new, tmp_path / "a.pth", CLASSES)
     lacking = sum(state[name].numel() for name in missing)
     whole = sum(value.numel() for name, value in state.items() if not name.endswith("tracked"))
-    assert transfer.missing == tuple(missing)
-    assert transfer.unexpected == ("ema",)
-    assert transfer.share == pytest.approx(1 - lacking / whole)
-    assert transfer.state()["missing"] == len(missing)
+    assert arrived.missing == tuple(missing)
+    assert arrived.unexpected == ("ema",)
+    assert arrived.share == pytest.approx(1 - lacking / whole)
+    assert arrived.state()["missing"] == len(missing)
     with caplog.at_level(logging.INFO):
-        transfer.report()
+        arrived.report()
     assert f"{len(missing)} missing (decoder.levels.0.0.0.weight" in caplog.text
     assert "1 unexpected (ema), 0 of another shape." in caplog.text
 

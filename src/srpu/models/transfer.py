@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from srpu.errors import CheckpointError
 from srpu.models.promise import Encoder
-from srpu.models.segmenter import Segmenter
 from srpu.models.weights import Weights, read_weights
 
 log = logging.getLogger(__name__)
@@ -122,11 +121,12 @@ def transfer_encoder(encoder: Encoder, path: Path, name: str = "") -> Transfer:
     return _load(encoder, weights, tensors, PREFIXES, notes)
 
 
-def transfer_model(model: Segmenter, path: Path, classes: Sequence[str] = ()) -> Transfer:
+def transfer_model(model: nn.Module, spec: Mapping[str, Any], path: Path, classes: Sequence[str] = ()) -> Transfer:
     """Load a whole model: encoder, decoder and, for each class that the file knows by name, the head's row.
 
     Args:
-        model: Changed in place.
+        model: A segmenter; changed in place.
+        spec: What it says of itself, see :class:`srpu.models.segmenter.Segmenter`.
         path: A file of ours, or any with the same names.
         classes: What the channels of ``model`` mean, to find the rows of the head by name.
 
@@ -140,23 +140,23 @@ def transfer_model(model: Segmenter, path: Path, classes: Sequence[str] = ()) ->
             f"{path} holds an encoder only, and a whole model is needed here: name it as PRETRAINED_ENCODER_PATH "
             "instead."
         )
-    _refuse_other_network(weights, model.spec)
+    _refuse_other_network(weights, spec)
     notes: list[str] = []
-    spec = weights.facts.get("model")
-    if isinstance(spec, Mapping) and spec.get("shrink", 1) != model.spec["shrink"]:
-        notes.append(f"The file was trained with SHRINK = {spec.get('shrink', 1)}, here it is {model.spec['shrink']}")
+    theirs = weights.facts.get("model")
+    if isinstance(theirs, Mapping) and theirs.get("shrink", 1) != spec["shrink"]:
+        notes.append(f"The file was trained with SHRINK = {theirs.get('shrink', 1)}, here it is {spec['shrink']}")
     fitted = _fit_head(tensors, weights.facts.get("classes"), model, classes, notes)
     transfer = _load(model, weights, fitted, WRAPPED, notes)
     if all(map(_of_encoder, transfer.loaded)):
         raise CheckpointError(
-            f"{path} has another decoder than {model.spec['decoder']}, only its encoder fits: name it as "
+            f"{path} has another decoder than {spec['decoder']}, only its encoder fits: name it as "
             "PRETRAINED_ENCODER_PATH instead, or set DECODER_NAME to the model that the file was made with."
         )
     return transfer
 
 
 def _load(
-    module: Encoder | Segmenter,
+    module: nn.Module,
     weights: Weights,
     tensors: Mapping[str, Tensor],
     prefixes: re.Pattern[str],
@@ -227,7 +227,7 @@ def _of_encoder(name: str) -> bool:
 
 
 def _fit_head(
-    tensors: Mapping[str, Tensor], known: Any, model: Segmenter, classes: Sequence[str], notes: list[str]
+    tensors: Mapping[str, Tensor], known: Any, model: nn.Module, classes: Sequence[str], notes: list[str]
 ) -> dict[str, Tensor]:
     """The tensors with a head for ``classes``: rows are found by the classes' names; what is new stays random.
 

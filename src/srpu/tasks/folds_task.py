@@ -19,6 +19,7 @@ from srpu.settings import TrainSettings
 from srpu.tasks import train_task
 from srpu.tasks.cross_validation import FINISHED, FOLDER, RUNNING
 from srpu.tasks.runs import data_hash
+from srpu.tasks.session import as_begun
 from srpu.tasks.start import sources
 from srpu.tasks.wiring import load_records
 from srpu.workspace import Workspace
@@ -48,7 +49,7 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
     with locked(folder / ".lock", "A cross-validation of this model"):
         if resume:
             state = _to_continue(folder)
-            settings = train_task.as_begun(state["settings"], settings)
+            settings = as_begun(state["settings"], settings)
         else:
             state = _begin(folder, settings, workspace)
         for fold in range(1, settings.FOLDS + 1):

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from srpu.data.augment import OFF
 from srpu.data.dataset import Batch
 from srpu.data.pool import PoolSampler
-from srpu.errors import SettingsError, SrpuError, WorkspaceError
-from srpu.files import locked
-from srpu.learn.device import Precision, choose_device, choose_precision
+from srpu.errors import SettingsError
+from srpu.learn.device import Precision
 from srpu.learn.loop import Course, History, Plan, fit
 from srpu.learn.optim import build_optimizer
 from srpu.learn.pretrained import (
@@ -33,15 +29,14 @@ from srpu.learn.pretrained import (
     save_pretrained,
     settled,
 )
-from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Trackers, WandbTracker
 from srpu.models.autoencoder import Restorer
 from srpu.models.mae import build_restorer
 from srpu.models.vit import TOKEN_STRIDE, TokenPyramid
 from srpu.settings import PretrainSettings
 from srpu.tasks.restoration import HeldOut, RestorationLines, damage, shrunk
-from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.runs import Run, data_hash
+from srpu.tasks.session import kept, open_session, trackers
 from srpu.tasks.ssl_pool import Pool, gather_pool
-from srpu.tasks.train_task import LONGEST_VALIDATION, PATHS
 from srpu.tasks.wiring import augmenter, encoder_weights, enough_memory
 from srpu.workspace import Workspace
 
@@ -87,91 +82,19 @@ def run(settings: PretrainSettings, workspace: Workspace, *, resume: bool = Fals
         WorkspaceError: Another pretraining holds the folder, or there is no run to continue.
     """
     folder = ssl_folder(settings, workspace)
-    device = choose_device(settings.DEVICE)
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    old = unfinished_run(folder) if resume else None
-    if old is not None:
-        settings = _as_begun(old.manifest["settings"], settings)
-    precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_VALIDATION)],
-    )
-    if not accelerator.is_main_process:
-        logging.getLogger("srpu").setLevel(logging.ERROR)
-    with locked(folder / ".lock", "A pretraining of this encoder") if accelerator.is_main_process else nullcontext():
+    session = open_session(settings, folder, resume=resume)
+    settings = session.settings
+    with session.locked("A pretraining of this encoder"):
         pool = gather_pool(settings, workspace)
-        begun = old or _begin(folder, settings, pool, workspace, accelerator, precision)
-        _refuse_changes(begun, pool, workspace, accelerator)
-        task = Task(settings, workspace, pool, begun, accelerator, precision)
-        try:
+        begun = session.begin("pretrain", "images to pretrain on", data_hash(pool.records, workspace))
+        task = Task(settings, workspace, pool, begun, session.accelerator, session.precision)
+        with kept(begun, "pretrain"):
             return _pretrain(task, resume=resume)
-        except (KeyboardInterrupt, SrpuError):
-            kept = "All finished epochs are kept: `srpu pretrain --resume` goes on from there."
-            log.warning(
-                kept if begun.state_path.exists() else "No epoch had ended yet; there is nothing to go on from."
-            )
-            raise
 
 
 def ssl_folder(settings: PretrainSettings, workspace: Workspace) -> Path:
     """Where all pretrainings of this encoder lie."""
     return workspace.path(settings.MODEL_SAVE_DIR) / f"ssl_pretrained_{settings.ENCODER_NAME}".replace("/", "-")
-
-
-def _as_begun(settings: Mapping[str, Any], now: PretrainSettings) -> PretrainSettings:
-    """The ``settings`` that a run began with; those that have changed since are named and left aside."""
-    current = now.model_dump(mode="json")
-    begun = {**settings, **{name: current[name] for name in PATHS}}
-    if changed := sorted(name for name in begun if begun[name] != current.get(name)):
-        log.warning(
-            "The run is continued as it began; these settings have changed since and are not taken: %s.",
-            ", ".join(changed),
-        )
-    return PretrainSettings(**begun)
-
-
-def _begin(
-    folder: Path,
-    settings: PretrainSettings,
-    pool: Pool,
-    workspace: Workspace,
-    accelerator: Accelerator,
-    precision: Precision,
-) -> Run:
-    """A new run, the same in every process."""
-    shared: list[Run | None] = [None]
-    if accelerator.is_main_process:
-        shared[0] = start_run(
-            folder,
-            settings.RUN_NAME,
-            task="pretrain",
-            settings=settings.model_dump(mode="json"),
-            data_hash=data_hash(pool.records, workspace),
-            seed=settings.SEED,
-            device=str(accelerator.device),
-            processes=accelerator.num_processes,
-            precision=precision,
-        )
-    if accelerator.num_processes > 1:
-        broadcast_object_list(shared)
-    assert shared[0] is not None  # noqa: S101 - the first process always makes one
-    return shared[0]
-
-
-def _refuse_changes(run: Run, pool: Pool, workspace: Workspace, accelerator: Accelerator) -> None:
-    """A run is continued on the same images, by as many processes."""
-    if run.manifest["data_hash"] != data_hash(pool.records, workspace):
-        raise WorkspaceError(
-            f"The images to pretrain on have changed since {run.folder} began; start a new run without --resume."
-        )
-    if run.manifest["processes"] != accelerator.num_processes:
-        raise WorkspaceError(
-            f"{run.folder} was begun by {run.manifest['processes']} processes, and each would now see other "
-            f"crops than before; continue it with as many."
-        )
 
 
 def _pretrain(task: Task, *, resume: bool) -> Outcome:
@@ -205,7 +128,10 @@ def _pretrain(task: Task, *, resume: bool) -> Outcome:
     )
     _announce(model, task, plan)
     optimizer = build_optimizer(model, "AdamW", settings.LEARNING_RATE, settings.WEIGHT_DECAY)
-    tracker = _tracker(task, judge, load_pretrained(best).loss if resume else math.inf)
+    lines = RestorationLines(settings.NUM_EPOCHS, load_pretrained(best).loss if resume else math.inf)
+    tracker = trackers(
+        settings, task.workspace, run, accelerator, lines, lambda: {"restoration": judge.picture} if judge else {}
+    )
     try:
         with enough_memory("halve BATCH_SIZE, then CROP_SIZE"):
             _, history = fit(
@@ -318,30 +244,6 @@ def _announce(model: Restorer, task: Task, plan: Plan) -> None:
         f" by {task.accelerator.num_processes} processes" if task.accelerator.num_processes > 1 else "",
     )
     log.info("%d epochs of %d steps at most. Run folder: %s", plan.epochs, plan.steps_per_epoch, task.run.folder)
-
-
-def _tracker(task: Task, judge: HeldOut | None, best: float) -> Trackers:
-    """Where the numbers go: the terminal, a plain file, and what LOGGER names; ``best`` is the best loss so far."""
-    if not task.accelerator.is_main_process:
-        return Trackers()
-    settings, run = task.settings, task.run
-    name = "_".join(run.folder.relative_to(task.workspace.path(settings.MODEL_SAVE_DIR)).parts)
-    trackers: list[Tracker] = [
-        RestorationLines(settings.NUM_EPOCHS, best),
-        LinesTracker(run.folder / "metrics.jsonl"),
-    ]
-    if settings.LOGGER == "tensorboard":
-        trackers.append(TensorBoardTracker(task.workspace.path("tensorboard") / name))
-    elif settings.LOGGER == "wandb":
-        options = {
-            "project": settings.WANDB_PROJECT,
-            "entity": settings.WANDB_ENTITY,
-            "mode": settings.WANDB_MODE,
-            "tags": settings.WANDB_TAGS,
-            "config": settings.model_dump(mode="json"),
-        }
-        trackers.append(WandbTracker(task.workspace.root, name, options))
-    return Trackers(*trackers, pictures=lambda: {"restoration": judge.picture} if judge else {})
 
 
 def _promote(task: Task, history: History, sampler: PoolSampler) -> None:

@@ -96,7 +96,7 @@ def carry(model: Segmenter, source: Source | None, classes: Sequence[str], norma
         return Start()
     log.info("Starting from %s.", source.named_by)
     if source.part == "model":
-        transfer = transfer_model(model, source.path, classes)
+        transfer = transfer_model(model, model.spec, source.path, classes)
     else:
         transfer = transfer_encoder(model.encoder, source.path, model.spec["encoder"])
     transfer.report()

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
 from srpu.data.dataset import Batch, CropSampler, count_pixels
 from srpu.data.index import Record, read_truth_version
-from srpu.errors import SrpuError, WorkspaceError
-from srpu.files import locked
 from srpu.learn.checkpoint import load_checkpoint, save_checkpoint
-from srpu.learn.device import Precision, choose_device, choose_precision
 from srpu.learn.loop import Course, History, Plan, fit
 from srpu.learn.losses import LOSSES, balanced_weights
 from srpu.learn.optim import build_optimizer
-from srpu.learn.tracker import LinesTracker, TensorBoardTracker, Tracker, Trackers, WandbTracker
 from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
 from srpu.tasks.replay import balance, every_record, old_images, with_replay
-from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
+from srpu.tasks.runs import data_hash
+from srpu.tasks.session import kept, open_session, trackers
 from srpu.tasks.start import Source, carry, known_images, present, sources
-from srpu.tasks.training_job import Job, Material, gather
+from srpu.tasks.training_job import Job, gather
 from srpu.tasks.validation import EpochLines, Validation
 from srpu.tasks.wiring import (
     augmenter,
@@ -47,16 +41,8 @@ from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S", bound=TrainSettings)
-
 LEAST_STEPS = 50
 """Steps of an epoch when the labelled area is small, so that patience and epochs mean the same."""
-
-LONGEST_VALIDATION = timedelta(hours=24)
-"""How long the other processes wait while the first one judges."""
-
-PATHS = ("RAW_DIRS", "LABELED_DIR", "DATASETS_DIR", "CACHE_DIR", "CACHE_LIMIT_GB", "DEVICE")
-"""Settings that may differ when a run is continued: they do not change a number."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +101,10 @@ def train(
         LeakError: A validation or test image is also a training image.
         WorkspaceError: Another training holds the folder, or there is no run to continue.
     """
-    device = choose_device(settings.DEVICE)
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    old = unfinished_run(task_folder) if resume else None
-    source = None if resume else present(wanted, settings.ON_MISSING_WEIGHTS)
-    if old is not None:
-        settings = as_begun(old.manifest["settings"], settings)
-    precision = old.manifest["precision"] if old else choose_precision(settings.PRECISION, device)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=LONGEST_VALIDATION),
-            DistributedDataParallelKwargs(find_unused_parameters=settings.FREEZE_ENCODER),
-        ],
-    )
-    if not accelerator.is_main_process:
-        logging.getLogger("srpu").setLevel(logging.ERROR)
-    lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
-    with lock:
+    session = open_session(settings, task_folder, resume=resume)
+    settings, old = session.settings, session.old
+    source = None if old else present(wanted, settings.ON_MISSING_WEIGHTS)
+    with session.locked("A training of this model"):
         records = load_records(settings, workspace)
         replayed = old.manifest.get("replayed", []) if old else []
         if settings.REPLAY_FRACTION:
@@ -142,73 +112,16 @@ def train(
             replayed = replayed or old_images(known_images(source), every)
             records = with_replay(records, replayed, every, settings.REPLAY_FRACTION)
         material = gather(settings, workspace, roles(records) if roles else records, validated=roles is None)
-        run = old or _begin(task_folder, settings, material, workspace, accelerator, precision, verb, replayed)
-        if run.manifest["data_hash"] != data_hash(material.records, workspace):
-            raise WorkspaceError(
-                f"The labelled images have changed since {run.folder} began; start a new run without --resume."
-            )
-        if run.manifest["processes"] != accelerator.num_processes:
-            raise WorkspaceError(
-                f"{run.folder} was begun by {run.manifest['processes']} processes, and each would now see other "
-                f"crops than before; continue it with as many."
-            )
-        job = Job(settings, workspace, material, run, accelerator, precision)
-        try:
-            return _train(job, source, resume=resume)
-        except (KeyboardInterrupt, SrpuError):
-            if roles is None:
-                _say_how_to_go_on(run, verb)
-            raise
-
-
-def _begin(
-    task_folder: Path,
-    settings: TrainSettings,
-    material: Material,
-    workspace: Workspace,
-    accelerator: Accelerator,
-    precision: Precision,
-    verb: str,
-    replayed: Sequence[str],
-) -> Run:
-    """A new run, the same in every process."""
-    shared: list[Run | None] = [None]
-    if accelerator.is_main_process:
-        shared[0] = start_run(
-            task_folder,
-            settings.RUN_NAME,
-            task=verb,
-            replayed=list(replayed),
-            settings=settings.model_dump(mode="json"),
-            data_hash=data_hash(material.records, workspace),
+        run = session.begin(
+            verb,
+            "labelled images",
+            data_hash(material.records, workspace),
             truth_version=read_truth_version(workspace.path(settings.MASTER_LABELED_JSON)),
-            seed=settings.SEED,
-            device=str(accelerator.device),
-            processes=accelerator.num_processes,
-            precision=precision,
+            replayed=replayed,
         )
-    if accelerator.num_processes > 1:
-        broadcast_object_list(shared)
-    assert shared[0] is not None  # noqa: S101 - the first process always makes one
-    return shared[0]
-
-
-def _say_how_to_go_on(run: Run, verb: str) -> None:
-    kept = f"All finished epochs are kept: `srpu {verb} --resume` goes on from there."
-    log.warning(kept if run.state_path.exists() else "No epoch had ended yet; there is nothing to go on from.")
-
-
-def as_begun(settings: Mapping[str, Any], now: S) -> S:
-    """The ``settings`` that a run began with; those that have changed since are named and left aside."""
-    current = now.model_dump(mode="json")
-    begun = {**settings, **{name: current[name] for name in PATHS}}
-    changed = sorted(name for name in begun if begun[name] != current.get(name))
-    if changed:
-        log.warning(
-            "The run is continued as it began; these settings have changed since and are not taken: %s.",
-            ", ".join(changed),
-        )
-    return type(now)(**begun)
+        job = Job(settings, workspace, material, run, session.accelerator, session.precision)
+        with kept(run, verb) if roles is None else nullcontext():
+            return _train(job, source, resume=resume)
 
 
 def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
@@ -262,9 +175,8 @@ def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
         slow=model.encoder,
         slow_factor=settings.ENCODER_LR_FACTOR,
     )
-    tracker = (
-        _tracker(job, validation, best.val_dice if best else -math.inf) if accelerator.is_main_process else Trackers()
-    )
+    lines = EpochLines(settings.NUM_EPOCHS, material.classes, best.val_dice if best else -math.inf)
+    tracker = trackers(settings, job.workspace, job.run, accelerator, lines, lambda: {"validation": validation.picture})
     try:
         with enough_memory("halve BATCH_SIZE, then CROP_SIZE, or TILE_SIZE if an epoch had ended"):
             averaged, history = fit(
@@ -354,26 +266,3 @@ def _step(job: Job, vary: Augmenter) -> Callable[[nn.Module, Batch], Tensor]:
         return loss(model(images.contiguous(memory_format=torch.channels_last)), ids, weights)
 
     return step
-
-
-def _tracker(job: Job, validation: Validation, best: float) -> Tracker:
-    """Where the numbers go: the terminal, a plain file, and what LOGGER names; ``best`` is the best score so far."""
-    settings, run = job.settings, job.run
-    place = run.folder.relative_to(job.workspace.path(settings.MODEL_SAVE_DIR))
-    name = "_".join(place.parts)
-    trackers: list[Tracker] = [
-        EpochLines(settings.NUM_EPOCHS, job.material.classes, best),
-        LinesTracker(run.folder / "metrics.jsonl"),
-    ]
-    if settings.LOGGER == "tensorboard":
-        trackers.append(TensorBoardTracker(job.workspace.path("tensorboard") / name))
-    elif settings.LOGGER == "wandb":
-        options = {
-            "project": settings.WANDB_PROJECT,
-            "entity": settings.WANDB_ENTITY,
-            "mode": settings.WANDB_MODE,
-            "tags": settings.WANDB_TAGS,
-            "config": settings.model_dump(mode="json"),
-        }
-        trackers.append(WandbTracker(job.workspace.root, name, options))
-    return Trackers(*trackers, pictures=lambda: {"validation": validation.picture})
