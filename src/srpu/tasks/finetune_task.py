@@ -9,13 +9,14 @@ from pathlib import Path
 
 from srpu.data.index import Record
 from srpu.errors import CheckpointError
-from srpu.files import read_json, write_json
+from srpu.files import read_json
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model
 from srpu.learn.device import choose_device, choose_precision
 from srpu.learn.predict import Tiling
 from srpu.settings import FinetuneSettings, TrainSettings
 from srpu.tasks import train_task
 from srpu.tasks.replay import every_record
+from srpu.tasks.runs import Run
 from srpu.tasks.start import sources
 from srpu.tasks.validation import Validation
 from srpu.tasks.wiring import Opener, class_map
@@ -71,7 +72,7 @@ def run(settings: FinetuneSettings, workspace: Workspace, *, resume: bool = Fals
     start = manifest.get("start", {})
     old = Path(start["path"]) if start.get("part") == "model" else None
     changes = compare(settings, workspace, old, trained.folder / "best_model.pth")
-    write_json(trained.folder / "run.json", manifest | {"changes": [vars(change) for change in changes]})
+    Run(trained.folder, manifest).note(changes=[vars(change) for change in changes])
     report(changes)
     return Finetuned(trained.folder, trained.model, trained.history, changes)
 

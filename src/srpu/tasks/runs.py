@@ -46,14 +46,13 @@ class Run:
         """The model of the run's last epoch."""
         return self.folder / "last_model.pth"
 
-    def note(self, **facts: Any) -> Run:
-        """Add ``facts`` to the manifest; gives the run that has them."""
-        write_json(self.folder / _MANIFEST, self.manifest | facts)
-        return Run(self.folder, self.manifest | facts)
+    def note(self, **facts: Any) -> None:
+        """Add ``facts`` to the manifest."""
+        write_json(self.folder / _MANIFEST, read_json(self.folder / _MANIFEST) | facts)
 
     def finish(self, **scores: Any) -> None:
         """Mark the run as finished and note its ``scores``."""
-        write_json(self.folder / _MANIFEST, self.manifest | {"status": "finished", "ended": _now()} | scores)
+        self.note(status="finished", ended=_now(), **scores)
 
 
 def start_run(task_folder: Path, name: str | None, **facts: Any) -> Run:

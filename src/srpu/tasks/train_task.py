@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -125,24 +125,8 @@ def train(
 
 
 def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
+    model, before, best_score = _first_weights(job, source, resume=resume)
     settings, material, accelerator = job.settings, job.material, job.accelerator
-    torch.manual_seed(settings.SEED)
-    model = build_segmenter(
-        settings.ENCODER_NAME,
-        settings.DECODER_NAME,
-        settings.NUM_CLASSES,
-        shrink=settings.SHRINK,
-        encoder_weights=encoder_weights(settings, job.workspace),
-    )
-    best = load_checkpoint(job.run.best_path) if resume else None
-    if best is None:
-        start = carry(model, source, material.classes.names, material.normalisation)
-        before = start.trained_on
-        refuse_leaks(before, [record for record in material.records if record.split != "train"], "the first weights")
-        job = replace(job, run=job.run.note(start=start.state()) if accelerator.is_main_process else job.run)
-    else:
-        before = best.trained_on
-    model.to(memory_format=torch.channels_last)
     vary = augmenter(settings)
     sampler = CropSampler(
         material.training,
@@ -175,7 +159,7 @@ def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
         slow=model.encoder,
         slow_factor=settings.ENCODER_LR_FACTOR,
     )
-    lines = EpochLines(settings.NUM_EPOCHS, material.classes, best.val_dice if best else -math.inf)
+    lines = EpochLines(settings.NUM_EPOCHS, material.classes, best_score)
     tracker = trackers(settings, job.workspace, job.run, accelerator, lines, lambda: {"validation": validation.picture})
     try:
         with enough_memory("halve BATCH_SIZE, then CROP_SIZE, or TILE_SIZE if an epoch had ended"):
@@ -197,6 +181,30 @@ def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
         promote(job, history, promoted, validation)
     accelerator.wait_for_everyone()
     return Trained(job.run.folder, promoted, history)
+
+
+def _first_weights(job: Job, source: Source | None, *, resume: bool) -> tuple[Segmenter, dict[str, str], float]:
+    """The network, the images that its weights have seen before this run, and the run's best score so far."""
+    settings, material = job.settings, job.material
+    torch.manual_seed(settings.SEED)
+    model = build_segmenter(
+        settings.ENCODER_NAME,
+        settings.DECODER_NAME,
+        settings.NUM_CLASSES,
+        shrink=settings.SHRINK,
+        encoder_weights=None if resume else encoder_weights(settings, job.workspace),
+    )
+    model.to(memory_format=torch.channels_last)
+    if resume:  # its weights come with the state
+        best = load_checkpoint(job.run.best_path)
+        return model, best.trained_on, best.val_dice
+    start = carry(model, source, material.classes.names, material.normalisation)
+    refuse_leaks(
+        start.trained_on, [record for record in material.records if record.split != "train"], "the first weights"
+    )
+    if job.accelerator.is_main_process:
+        job.run.note(start=start.state())
+    return model, start.trained_on, -math.inf
 
 
 def _freezer(settings: TrainSettings) -> Callable[[nn.Module, int], None]:
