@@ -95,10 +95,11 @@ def main() -> None:
     data = Path(os.environ["SRPU_DATA"]).resolve()
     for name in options.only:
         for seed in range(options.seeds):
-            run = Run(name, options.method, options.steps or PROTOCOLS[name].steps, seed, data, tuple(options.set))
+            steps = options.steps or PROTOCOLS[name].steps
+            run = Run(name, options.method, steps, seed, data, tuple(options.set), options.flips)
             with speaking():
                 run.do(test=options.final)
-        report(name, options.method, options.steps or PROTOCOLS[name].steps)
+        report(name, options.method, options.steps or PROTOCOLS[name].steps, flips=options.flips)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Run:
     seed: int
     data: Path
     changes: tuple[str, ...]
+    flips: bool = False
 
     @property
     def folder(self) -> Path:
@@ -135,12 +137,13 @@ class Run:
             write_json(done, {"changes": list(self.changes), "minutes": minutes, "commit": rows.commit()})
         for split in ["val", "test"] if test else ["val"]:
             if not self._scores(split).exists():
-                settings = self._settings("evaluate", workspace, f"EVALUATION_SPLIT={split}")
+                asked = (f"EVALUATION_SPLIT={split}", f"FLIP_AVERAGING={self.flips}")
+                settings = self._settings("evaluate", workspace, *asked)
                 scores = read_json(evaluate_task.run(settings, workspace).folder / "scores.json")
                 write_json(self._scores(split), scores["all"]["scores"])
 
     def _scores(self, split: str) -> Path:
-        return self.folder / f"scores_{split}.json"
+        return self.folder / _scores_file(split, flips=self.flips)
 
     def _workspace(self) -> Workspace:
         workspace = Workspace(self.folder.resolve())
@@ -192,19 +195,24 @@ def known(task: str, workspace: Workspace, overrides: Iterable[str]) -> Iterator
             yield override
 
 
-def report(protocol: str, method: str, steps: int) -> None:
+def _scores_file(split: str, *, flips: bool) -> str:
+    return f"scores_{split}{'_flips' if flips else ''}.json"
+
+
+def report(protocol: str, method: str, steps: int, *, flips: bool = False) -> None:
     """Record the mean over all finished seeds of a method."""
     known, folder = PROTOCOLS[protocol], RUNS / protocol / f"{method}_{steps}"
     for split in ("val", "test"):
-        runs = [path for path in sorted(folder.glob("seed*")) if (path / f"scores_{split}.json").exists()]
+        name = _scores_file(split, flips=flips)
+        runs = [path for path in sorted(folder.glob("seed*")) if (path / name).exists()]
         if not runs:
             continue
-        scores = [read_json(path / f"scores_{split}.json") for path in runs]
+        scores = [read_json(path / name) for path in runs]
         facts = [read_json(path / "run.json") for path in runs]
         shared = {
             "benchmark": "accuracy",
             "protocol": protocol,
-            "method": f"{method}_{steps}",
+            "method": f"{method}_{steps}" + ("_flips" if flips else ""),
             "seeds": len(runs),
             "split": split,
             "budget_steps": steps,
@@ -212,8 +220,8 @@ def report(protocol: str, method: str, steps: int) -> None:
             "commit": facts[-1]["commit"],
         }
         print(f"{protocol} {method} {steps} steps, {split}, {len(runs)} seeds:", end="")
-        for name, metric in _metrics(scores[0]).items():
-            values = [score[name] for score in scores if score[name] is not None]
+        for key, metric in _metrics(scores[0]).items():
+            values = [score[key] for score in scores if score[key] is not None]
             spread = round(statistics.stdev(values), 4) if len(values) > 1 else None
             value = round(statistics.mean(values), 4)
             aims = known.targets.get(metric) if split == "test" else None
@@ -236,6 +244,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--method", default="default", help="a name for the changes")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a change of the defaults")
     parser.add_argument("--steps", type=int, help="optimiser steps; by default the protocol's full budget")
+    parser.add_argument("--flips", action="store_true", help="judge the average over four mirror images")
     parser.add_argument("--final", action="store_true", help="also open the test split")
     options = parser.parse_args()
     if unknown := set(options.only) - set(PROTOCOLS):
