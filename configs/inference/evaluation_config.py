@@ -26,8 +26,8 @@ EVALUATION_DIR = "evaluation_results"
 # 同时计算的图块数；使用 GPU 时可适当增大。
 BATCH_SIZE = 1
 
-# Average over four mirror images.
-# 对四个镜像的预测取平均。
+# Average over four mirror images; not where "up" means something (layers).
+# 对四个镜像的预测取平均；上下方向有意义时（涂层）请勿使用。
 FLIP_AVERAGING = False
 
 # Boundary F1 counts a boundary pixel as found if the other mask's boundary lies within this many pixels.

@@ -22,8 +22,8 @@ OUTPUT_DIR = "data/inference/output"
 # 同时计算的图块数；使用 GPU 时可适当增大。
 BATCH_SIZE = 1
 
-# Average over four mirror images: a little better, four times slower.
-# 翻转平均：略好，但慢四倍。
+# Average over four mirror images: a little better, four times slower; not where "up" means something (layers).
+# 翻转平均：略好，但慢四倍；上下方向有意义时（涂层）请勿使用。
 FLIP_AVERAGING = False
 
 # Connected regions smaller than this are given to the class around them; 0: keep all.

@@ -713,8 +713,8 @@ class InferenceConfig(_File):
     同时计算的图块数；使用 GPU 时可适当增大。"""
 
     FLIP_AVERAGING: bool = False
-    """Average over four mirror images: a little better, four times slower.
-    翻转平均：略好，但慢四倍。"""
+    """Average over four mirror images: a little better, four times slower; not where "up" means something (layers).
+    翻转平均：略好，但慢四倍；上下方向有意义时（涂层）请勿使用。"""
 
     MIN_SPECK_PIXELS: Annotated[int, Field(ge=0)] = 0
     """Connected regions smaller than this are given to the class around them; 0: keep all.
@@ -772,8 +772,8 @@ class EvaluationConfig(_File):
     同时计算的图块数；使用 GPU 时可适当增大。"""
 
     FLIP_AVERAGING: bool = False
-    """Average over four mirror images.
-    对四个镜像的预测取平均。"""
+    """Average over four mirror images; not where "up" means something (layers).
+    对四个镜像的预测取平均；上下方向有意义时（涂层）请勿使用。"""
 
     BOUNDARY_TOLERANCE: Positive = 2.0
     """Boundary F1 counts a boundary pixel as found if the other mask's boundary lies within this many pixels.
