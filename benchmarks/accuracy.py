@@ -131,7 +131,8 @@ class Run:
         workspace = self._workspace()
         if not done.exists():
             index_task.run(self._settings("index", workspace), workspace)
-            trained = train_task.run(self._settings("train", workspace), workspace)
+            begun = any(self.folder.glob("models/checkpoints/*/*/state.pth"))
+            trained = train_task.run(self._settings("train", workspace), workspace, resume=begun)
             (trained.folder / "state.pth").unlink()
             minutes = round(trained.history.minutes, 2)
             write_json(done, {"changes": list(self.changes), "minutes": minutes, "commit": rows.commit()})

@@ -94,12 +94,16 @@ def _from_pool(arm: str, folder: str, data: Path, workspace: Workspace, minutes:
     overrides.append(f"RAW_DIRS={json.dumps([str(data / folder / name) for name in images])}")
     index_task.run(_settings("index", workspace, overrides), workspace)
     asked = [f"METHOD={arm}", f"MAX_MINUTES={minutes}", "NUM_EPOCHS=1000", "EARLY_STOPPING_PATIENCE=0"]
-    return ssl_pretrain_task.run(_settings("pretrain", workspace, [*overrides, *asked]), workspace).encoder
+    begun = any(workspace.root.glob("models/checkpoints/*/*/state.pth"))
+    settings = _settings("pretrain", workspace, [*overrides, *asked])
+    return ssl_pretrain_task.run(settings, workspace, resume=begun).encoder
 
 
 def _synthetic(workspace: Workspace, minutes: float) -> Path:
     asked = ["DATASETS=['synthetic']", f"MAX_MINUTES={minutes}", "NUM_EPOCHS=1000", "EARLY_STOPPING_PATIENCE=0"]
-    return train_task.run(_settings("train", workspace, [*asked, "LOGGER=none"]), workspace).model
+    begun = any(workspace.root.glob("models/checkpoints/*/*/state.pth"))
+    settings = _settings("train", workspace, [*asked, "LOGGER=none"])
+    return train_task.run(settings, workspace, resume=begun).model
 
 
 def _settings(task: str, workspace: Workspace, overrides: Sequence[str]) -> Any:
