@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srpu import config
+from srpu import wording
 from srpu.config import check_configs, entries, load_settings
 from srpu.errors import SettingsError
 from srpu.manual import write_configs
@@ -261,7 +261,7 @@ def test_writing_keeps_what_is_there(tmp_path: Path) -> None:
     assert "SEED = 42" in (tmp_path / "base.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", sorted(config._WORDING))
+@pytest.mark.parametrize("kind", sorted(wording.WORDING))
 def test_every_wording_can_be_told(kind: str) -> None:
     context = {
         "gt": 0,
@@ -273,7 +273,7 @@ def test_every_wording_can_be_told(kind: str) -> None:
         "actual_length": 1,
         "max_length": 2,
     }
-    told = config._wish({"type": kind, "ctx": context})
+    told = wording.wish({"type": kind, "ctx": context})
     assert told
     assert "{{" not in told
 
