@@ -42,10 +42,10 @@ class Material:
     normalisation: Normalisation
 
 
-def gather(
-    settings: TrainSettings, workspace: Workspace, records: Sequence[Record], *, validated: bool = True
-) -> Material:
-    """The images of ``records`` by their splits; without validation images it warns, unless that is meant to be.
+def by_role(
+    settings: TrainSettings, workspace: Workspace, records: Sequence[Record]
+) -> tuple[list[Record], list[Record]]:
+    """What is trained on, and what is judged on: the validation and test images.
 
     Raises:
         IndexingError: Nothing to train on, or files are gone.
@@ -62,6 +62,19 @@ def gather(
     if gone:
         raise IndexingError(f"{len(gone)} images are gone ({', '.join(gone[:5])}); run `srpu index` again.")
     refuse_leaks({record.sha256: "train" for record in training}, judged)
+    return training, judged
+
+
+def gather(
+    settings: TrainSettings, workspace: Workspace, records: Sequence[Record], *, validated: bool = True
+) -> Material:
+    """The images of ``records`` by their splits; without validation images it warns, unless that is meant to be.
+
+    Raises:
+        IndexingError: Nothing to train on, or files are gone.
+        LeakError: A validation or test image is also a training image.
+    """
+    training, judged = by_role(settings, workspace, records)
     opener = Opener(settings, workspace)
     images = [opener.labelled(record) for record in training]
     validation = [opener.labelled(record) for record in judged if record.split == "val"]

@@ -278,7 +278,9 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
             if unfinished
             else "run `srpu train` first or set CHECKPOINT_PATH"
         )
-        if not unfinished and any(folder.glob("*/folds/folds.json")):
+        if not unfinished and (stages := sorted(folder.glob("*-stages_*/*/*/*/state.pth"))):
+            cure = f"`srpu {stages[-1].relative_to(folder).parts[0].partition('_')[0]} --resume` finishes the stages"
+        elif not unfinished and any(folder.glob("*/folds/folds.json")):
             cure = "the models of a cross-validation serve to judge only, so train one with `srpu train --set FOLDS=0`"
         raise CheckpointError(f"There is no finished model in {folder}; {cure}.")
     later = [path for path in _unfinished_models(folder) if path.stat().st_mtime > best[-1].stat().st_mtime]
