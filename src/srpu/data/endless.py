@@ -112,7 +112,7 @@ class EndlessSampler(CropSampler):
 
 
 def generate_any(edge: int, seed: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "n n"], UInt8[np.ndarray, "n n"]]:
-    """An image of ``edge`` × ``edge`` pixels and its class ids: any material, any microscope, any order of brightness."""
+    """An image of ``edge`` × ``edge`` pixels and its class ids: any material, any microscope, any brightness."""
     random = np.random.default_rng(seed)
     recipe = wide_recipe(random)
     image, ids = generate(edge, edge, seed=int(random.integers(2**31)), recipe=recipe)
@@ -169,4 +169,5 @@ def _swapped(
     shift = np.zeros(256, np.float32)
     shift[there] = random.permutation(means) - means
     moved = image + cv2.GaussianBlur(shift[ids], (0, 0), blur)
-    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    levels: np.ndarray = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return levels

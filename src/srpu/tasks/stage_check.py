@@ -16,7 +16,7 @@ from srpu.settings import FinetuneStagesSettings, TrainStagesSettings
 from srpu.tasks.replay import REPLAYED
 from srpu.tasks.start import RANDOM, Source, known_images, load, present, sources
 from srpu.tasks.training_job import by_role
-from srpu.tasks.wiring import class_map, load_records, refuse_leaks
+from srpu.tasks.wiring import SYNTHETIC, class_map, generated, load_records, refuse_leaks
 from srpu.workspace import Workspace
 
 StagesSettings = TrainStagesSettings | FinetuneStagesSettings
@@ -37,6 +37,12 @@ class Checked:
     stage: Stage
     validation: list[Record]
     named: list[Source]
+
+    @property
+    def judged_on(self) -> list[str]:
+        """The data sets that its best epoch is chosen on; ["synthetic"]: on generated images."""
+        none = [SYNTHETIC] if generated(self.stage.settings) else []
+        return sorted({record.dataset for record in self.validation}) or none
 
 
 def check(
@@ -66,7 +72,7 @@ def check(
         with _told(stage.name, found):
             training, judged = by_role(stage.settings, workspace, stage_records(stage, workspace))
             validation = [record for record in judged if record.split == "val"]
-            if not validation:
+            if not validation and not generated(stage.settings):
                 log.warning("Stage %s has no validation image: its last epoch is kept.", stage.name)
             named: list[Source] = []
             if stage.name not in begun:

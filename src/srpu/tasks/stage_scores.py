@@ -12,7 +12,7 @@ from srpu.config import Stage
 from srpu.learn.checkpoint import load_checkpoint
 from srpu.tasks.finetune_task import dice_by_dataset
 from srpu.tasks.stage_check import Checked
-from srpu.tasks.wiring import Opener
+from srpu.tasks.wiring import SYNTHETIC, Opener, endless_images
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,10 @@ def stage_scores(model: Path, checked: Sequence[Checked], stage: Stage, workspac
     opener = Opener(stage.settings, workspace)
     judged = {record.id: record for each in checked for record in each.validation}
     images = [opener.labelled(record) for record in judged.values()]
+    for each in checked:
+        if each.judged_on == [SYNTHETIC]:  # the same images for the models of all stages
+            images += endless_images(each.stage.settings).held_out()
+            break
     scores = dice_by_dataset(load_checkpoint(model), images, stage.settings)
     return {name: dice for name, dice in scores.items() if math.isfinite(dice)}
 
@@ -38,10 +42,16 @@ def report(stages: Mapping[str, Mapping[str, Any]]) -> None:
         return
     log.info("Mean Dice on validation images, by the best model of each stage:")
     width = max(len(name) for name in ["stage", *stages])
-    log.info("  %s  %s  started from", "stage".ljust(width), "  ".join(name.rjust(8) for name in columns))
+    log.info(
+        "  %s  %s  started from; best epoch chosen on",
+        "stage".ljust(width),
+        "  ".join(name.rjust(8) for name in columns),
+    )
     for name, facts in stages.items():
         cells = [
             f"{facts['scores'][column]:.4f}".rjust(max(8, len(column))) if column in facts["scores"] else "–".rjust(8)
             for column in columns
         ]
-        log.info("  %s  %s  %s", name.ljust(width), "  ".join(cells), facts["start"]["named_by"])
+        chosen = ", ".join("generated images" if on == SYNTHETIC else on for on in facts["judged_on"]) or "nothing"
+        start = f"{facts['start']['named_by']}; {chosen}"
+        log.info("  %s  %s  %s", name.ljust(width), "  ".join(cells), start)

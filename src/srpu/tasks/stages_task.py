@@ -98,7 +98,7 @@ class _Stages:
             with self._kept(number, each.stage.name):
                 log.info("Stage %d of %d: %s.", number, len(self.checked), each.stage.name)
                 folder = self._train(number, each)
-                facts = self._close(each.stage, folder)
+                facts = self._close(each, folder)
                 self.whole = self.whole.note(stages={**done, each.stage.name: facts})
         stages = self.whole.manifest["stages"]
         models = {each.stage.name: self._best(each.stage.name) for each in self.checked}
@@ -135,14 +135,15 @@ class _Stages:
         )
         return trained.folder
 
-    def _close(self, stage: Stage, folder: Path) -> dict[str, Any]:
+    def _close(self, each: Checked, folder: Path) -> dict[str, Any]:
         """Leave the files that SAVE_* ask for, and judge the model; gives what the manifest tells of the stage."""
+        stage = each.stage
         self._leave_copies(stage.name, folder)
         if not self.settings.SAVE_CHECKPOINT:
             (folder / "state.pth").unlink(missing_ok=True)
         manifest = read_json(folder / "run.json")
         start = {name: manifest["start"][name] for name in ("named_by", "path") if name in manifest["start"]}
-        facts = {name: manifest[name] for name in ("best_epoch", "epochs", "minutes")}
+        facts = {name: manifest[name] for name in ("best_epoch", "epochs", "minutes")} | {"judged_on": each.judged_on}
         scores = stage_scores(self._best(stage.name), self.checked, stage, self.workspace)
         return {"folder": self.workspace.name(folder), "start": start, **facts, "scores": scores}
 

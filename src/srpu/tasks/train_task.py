@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
-from srpu.data.dataset import Batch, CropSampler, count_pixels
+from srpu.data.dataset import Batch, count_pixels
 from srpu.data.index import Record, read_truth_version
 from srpu.errors import SrpuError, WorkspaceError
 from srpu.files import locked
@@ -31,7 +31,7 @@ from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
-from srpu.tasks.replay import balance, every_record, old_images, with_replay
+from srpu.tasks.replay import every_record, old_images, with_replay
 from srpu.tasks.runs import Run, data_hash, start_run, unfinished_run
 from srpu.tasks.start import Source, carry, known_images, present, sources
 from srpu.tasks.training_job import Job, Material, gather
@@ -231,14 +231,7 @@ def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
         before = best.trained_on
     model.to(memory_format=torch.channels_last)
     vary = augmenter(settings)
-    sampler = CropSampler(
-        material.training,
-        crop=vary.crop,
-        window=vary.source_size,
-        normalisation=material.normalisation,
-        weights=balance(settings, material.training),
-        seed=settings.SEED,
-    )
+    sampler = job.sampler(vary)
     plan = _plan(settings, sampler.crops_per_pass, accelerator.num_processes)
     validation = Validation(
         material.validation, material.classes, material.normalisation, job.tiling, accelerator.device, job.precision
