@@ -354,10 +354,16 @@ def test_index_files_of_a_stage_replace_those_of_the_index(two: Workspace) -> No
 
 def test_fine_tuning_in_stages(two: Workspace) -> None:
     made = train(two, [{"name": "made", "datasets": ["other"]}])
-    stages = [{"name": "decoder", "freeze_encoder": True, "datasets": ["labeled"], "replay_fraction": 0.5}]
+    own: dict[str, Any] = {"datasets": ["labeled"], "replay_fraction": 0.5}
+    stages = [{"name": "decoder", "freeze_encoder": True, **own}, {"name": "everything", **own}]
     staged = train(two, stages, f"PRETRAINED_MODEL_PATH={made.model}", verb="finetune-stages")
-    assert starts(staged) == ["PRETRAINED_MODEL_PATH"]
+    assert starts(staged) == ["PRETRAINED_MODEL_PATH", "the best model of stage decoder"]
     assert staged.model.parent.name == "finetune-stages_unet_unet"
-    run = next(staged.folder.glob("decoder/*/run.json"))
-    assert read_json(run)["replayed"]
-    assert read_json(run)["settings"]["LEARNING_RATE"] == 3e-4
+    records = read_manifest(two.path("json/other.json"))
+    old = sorted(record.sha256 for record in records if record.split == "train")
+    for name in ("decoder", "everything"):
+        run = read_json(next(staged.folder.glob(f"{name}/*/run.json")))
+        assert sorted(run["replayed"]) == old
+        assert run["settings"]["LEARNING_RATE"] == 3e-4
+    with pytest.raises(SettingsError, match=r"Stage decoder: REPLAY_FRACTION = 0\.5 needs images"):
+        train(two, stages, verb="finetune-stages")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from srpu.config import Stage
 from srpu.data.index import Record, read_manifest
 from srpu.errors import IndexingError, SrpuError
 from srpu.models.segmenter import Segmenter, build_segmenter
-from srpu.settings import FinetuneStagesSettings, TrainStagesSettings
-from srpu.tasks.replay import REPLAYED
+from srpu.settings import FinetuneStagesSettings, TrainSettings, TrainStagesSettings
+from srpu.tasks.replay import every_record, old_images, with_replay
 from srpu.tasks.start import RANDOM, Source, known_images, load, present, sources
 from srpu.tasks.training_job import by_role
 from srpu.tasks.wiring import SYNTHETIC, class_map, generated, load_records, refuse_leaks
@@ -61,6 +61,7 @@ def check(
         CheckpointError: Weights that are there do not fit.
         LeakError: A validation or test image is one that the stage, or one before it, trains on.
         ModelError: The network does not exist.
+        SettingsError: There is nothing to replay, or generated images cannot be had so.
     """
     first = stages[0].settings
     model = build_segmenter(first.ENCODER_NAME, first.DECODER_NAME, first.NUM_CLASSES, shrink=first.SHRINK)
@@ -70,11 +71,13 @@ def check(
     found: list[SrpuError] = []
     for number, stage in enumerate(stages):
         with _told(stage.name, found):
-            training, judged = by_role(stage.settings, workspace, stage_records(stage, workspace))
+            records = stage_records(stage, workspace)
+            training, judged = by_role(stage.settings, workspace, records)
             validation = [record for record in judged if record.split == "val"]
             if not validation and not generated(stage.settings):
                 log.warning("Stage %s has no validation image: its last epoch is kept.", stage.name)
             named: list[Source] = []
+            seen = known
             if stage.name not in begun:
                 before = f"the best model of stage {stages[number - 1].name}" if number else RANDOM
                 named = _that_are_there(named_sources(stage, number == 0, workspace), stage, model, made, before)
@@ -82,6 +85,8 @@ def check(
                     seen = known_images(named[0])
                     refuse_leaks(seen, judged, named[0].named_by)
                     known |= {sha256: split for sha256, split in seen.items() if split == "train"}
+                if stage.settings.REPLAY_FRACTION:
+                    _refuse_no_replay(stage.settings, workspace, records, seen)
             refuse_leaks(known, judged, "an earlier stage")
             known |= {record.sha256: "train" for record in training}
             checked.append(Checked(stage, validation, named))
@@ -114,20 +119,13 @@ def stage_records(stage: Stage, workspace: Workspace) -> list[Record]:
 
 
 def roles(stage: Stage, workspace: Workspace) -> Callable[[list[Record]], list[Record]]:
-    """Puts the images of ``train_json`` and ``val_json`` in the place of the index's.
-
-    Old images that are replayed stay.
-    """
+    """Puts the images of ``train_json`` and ``val_json`` in the place of the index's."""
     files = {"train": stage.own.train_json, "val": stage.own.val_json}
     others = {split: _of_split(workspace.path(file), split) for split, file in files.items() if file}
 
     def assign(records: list[Record]) -> list[Record]:
-        replayed = {record.sha256 for record in records if record.dataset == REPLAYED and record.split == "train"}
-        kept = [record for record in records if record.split not in others or record.dataset == REPLAYED]
-        there = {record.sha256 for record in kept if record.split == "train"}
-        for split, those in others.items():
-            kept += [record for record in those if not (split == "train" and record.sha256 in there)]
-        return [replace(record, dataset=REPLAYED) if record.sha256 in replayed else record for record in kept]
+        kept = [record for record in records if record.split not in others]
+        return [*kept, *(record for those in others.values() for record in those)]
 
     return assign
 
@@ -160,6 +158,13 @@ def _that_are_there(
     if chosen.path not in made:
         load(model, chosen, class_map(stage.settings).names)
     return named[named.index(chosen) :]
+
+
+def _refuse_no_replay(
+    settings: TrainSettings, workspace: Workspace, records: list[Record], trained_on: Mapping[str, str]
+) -> None:
+    every = every_record(settings, workspace)
+    with_replay(records, old_images(trained_on, every, records), every, settings.REPLAY_FRACTION)
 
 
 def _of_split(path: Path, split: str) -> list[Record]:

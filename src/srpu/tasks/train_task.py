@@ -107,7 +107,8 @@ def train(
         verb: Who asks, for the manifest and for what is said.
         wanted: Files that the weights may come from, the strongest first.
         roles: For a part of something greater: gives the index's records their splits. Validation images may then be
-            missing, and who asked says how to go on after an interruption.
+            missing, its own training images are never replayed as old ones, and who asked says how to go on after an
+            interruption.
         resume: Go on with the last run in ``task_folder``.
 
     Raises:
@@ -136,12 +137,13 @@ def train(
     lock = locked(task_folder / ".lock", "A training of this model") if accelerator.is_main_process else nullcontext()
     with lock:
         records = load_records(settings, workspace)
+        records = roles(records) if roles else records
         replayed = old.manifest.get("replayed", []) if old else []
         if settings.REPLAY_FRACTION:
             every = every_record(settings, workspace)
-            replayed = replayed or old_images(known_images(source), every)
+            replayed = replayed or old_images(known_images(source), every, records if roles else ())
             records = with_replay(records, replayed, every, settings.REPLAY_FRACTION)
-        material = gather(settings, workspace, roles(records) if roles else records, validated=roles is None)
+        material = gather(settings, workspace, records, validated=roles is None)
         run = old or _begin(task_folder, settings, material, workspace, accelerator, precision, verb, replayed)
         if run.manifest["data_hash"] != data_hash(material.records, workspace):
             raise WorkspaceError(
