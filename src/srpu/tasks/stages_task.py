@@ -23,7 +23,7 @@ from srpu.tasks import train_task
 from srpu.tasks.runs import Run, data_hash, start_run
 from srpu.tasks.stage_check import Checked, StagesSettings, check, copies, roles, stage_records
 from srpu.tasks.stage_scores import report, stage_scores
-from srpu.tasks.start import Source
+from srpu.tasks.start import RANDOM, Source
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,9 @@ class _Stages:
         if number > 1:
             before = self.checked[number - 2].stage.name
             wanted.append(Source(f"the best model of stage {before}", self._best(before), "model"))
+        resume = any(runs.glob("*/state.pth"))
+        if not wanted and not resume:
+            log.info("Starting from %s.", stage.settings.ENCODER_WEIGHTS or RANDOM)
         trained = train_task.train(
             stage.settings,
             self.workspace,
@@ -131,7 +134,7 @@ class _Stages:
             verb=self.verb,
             wanted=wanted,
             roles=roles(stage, self.workspace),
-            resume=any(runs.glob("*/state.pth")),
+            resume=resume,
         )
         return trained.folder
 
@@ -163,10 +166,10 @@ class _Stages:
                 log.warning("Stage %s was interrupted, and SAVE_CHECKPOINT = False: it cannot be continued.", name)
                 raise
             states = sorted((self.whole.folder / name).glob("*/state.pth"))
-            with suppress(WorkspaceError):
-                self._leave_copies(name, states[-1].parent) if states else None
-            again = f"`srpu {self.verb} --resume` goes on from there"
-            kept = f"all finished epochs are kept: {again}"
+            with suppress(WorkspaceError):  # a full disk, perhaps, which the first error tells of
+                if states:
+                    _copy(states[-1], copies(name, self.settings, self.workspace)["checkpoint"])
+            kept = f"all finished epochs are kept: `srpu {self.verb} --resume` goes on from there"
             log.warning(
                 "Stage %d of %d (%s) was interrupted; %s.",
                 number,
