@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from srpu import config
-from srpu.config import check_configs, entries, load_settings
+from srpu import wording
+from srpu.config import check_configs, entries, load_settings, read_stages
 from srpu.errors import SettingsError
 from srpu.manual import write_configs
 from srpu.settings import FILES, TASKS
@@ -261,7 +261,7 @@ def test_writing_keeps_what_is_there(tmp_path: Path) -> None:
     assert "SEED = 42" in (tmp_path / "base.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", sorted(config._WORDING))
+@pytest.mark.parametrize("kind", sorted(wording.WORDING))
 def test_every_wording_can_be_told(kind: str) -> None:
     context = {
         "gt": 0,
@@ -273,7 +273,7 @@ def test_every_wording_can_be_told(kind: str) -> None:
         "actual_length": 1,
         "max_length": 2,
     }
-    told = config._wish({"type": kind, "ctx": context})
+    told = wording.wish({"type": kind, "ctx": context})
     assert told
     assert "{{" not in told
 
@@ -299,3 +299,74 @@ def test_a_file_that_ends_itself_is_named(workspace: Workspace, text: str, reaso
 def test_masks_of_16_bits_have_levels_beyond_255(workspace: Workspace) -> None:
     loaded = load_settings("index", workspace, ["MASK_VALUES={0: 0, 32768: 1, 65535: 2}"])
     assert loaded.settings.MASK_VALUES[65535] == 2
+
+
+STAGES = "configs/train/multistage_train_config.py"
+
+
+def test_every_mistake_in_the_stages_is_told_at_once(workspace: Workspace) -> None:
+    stages = [
+        {"name": "a", "num_epoch": 3, "encoder_name": "unet", "device": "cpu", "NUM_EPOCHS": 2},
+        {"name": "A", "batch_size": 0, "base_lr": -1, "flip": {"q": 1}, "class_weights": [1, 2]},
+        {"num_epochs": "ten", "train_json": 3.5, "datasets": "labeled"},
+        {"name": "b/c", "learning_rate": 1, "base_lr": 2},
+        {"name": ".d"},
+    ]
+    write(workspace, "train/multistage_train_config.py", f"STAGES = {stages!r}\nSAVE_BEST_MODLE = 1\n")
+    write(workspace, "train/train_config.py", "STAGES = []\nBATCH_SIZE = 0\n")
+    told = mistakes(workspace, task="train-stages")
+    assert told[0].endswith(" mistakes in the settings:")
+    assert told[1:] == [
+        f"configs/train/train_config.py: STAGES = []: it belongs in {STAGES} or "
+        "configs/finetune/multistage_finetune_config.py",
+        f"{STAGES}: SAVE_BEST_MODLE = 1: unknown setting; did you mean SAVE_BEST_MODEL?",
+        "configs/train/train_config.py: BATCH_SIZE = 0: must be at least 1",
+        f"{STAGES}: STAGES, stage 1 (a): num_epoch = 3: unknown key; did you mean num_epochs?",
+        f'{STAGES}: STAGES, stage 1 (a): encoder_name = "unet": all stages share one network; set ENCODER_NAME in '
+        "configs/base.py",
+        f'{STAGES}: STAGES, stage 1 (a): device = "cpu": one value holds for all stages; set DEVICE in configs/base.py',
+        f"{STAGES}: STAGES, stage 1 (a): NUM_EPOCHS = 2: unknown key; did you mean num_epochs?",
+        f"{STAGES}: STAGES, stage 2 (A): flip.q = 1: unknown; there are enabled, p",
+        f"{STAGES}: STAGES, stage 2 (A): batch_size = 0: must be at least 1",
+        f"{STAGES}: STAGES, stage 2 (A): learning_rate = -1: must be above 0",
+        f"{STAGES}: STAGES, stage 2 (A): class_weights = [1, 2]: 2 weights for NUM_CLASSES = 3; give one per class",
+        f"{STAGES}: STAGES, stage 2 (A): stage 1 has this name already, and names files by it",
+        f"{STAGES}: STAGES, stage 3: it has no name",
+        f'{STAGES}: STAGES, stage 3: datasets = "labeled": must be a list, e.g. [...]',
+        f'{STAGES}: STAGES, stage 3: num_epochs = "ten": must be a whole number',
+        f"{STAGES}: STAGES, stage 4 (b/c): base_lr means learning_rate; keep one of them",
+        f'{STAGES}: STAGES, stage 4 (b/c): name = "b/c": it names a folder, so it cannot be empty or hold any of '
+        '\\ / : * ? " < > |',
+        f'{STAGES}: STAGES, stage 5 (.d): name = ".d": it names files, so it cannot begin with a dot or end with a dot '
+        "or a space",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        ("[]", "STAGES = []: there is no stage; write one"),
+        ("3", "STAGES = 3: must be a list, e.g. [...]"),
+        ('["a"]', 'STAGES.0 = "a": must be a dictionary'),
+    ],
+)
+def test_stages_that_are_no_stages(workspace: Workspace, stages: str, told: str) -> None:
+    (mistake,) = mistakes(workspace, f"STAGES={stages}", task="finetune-stages")
+    assert told in mistake
+
+
+def test_stages_stand_over_the_settings_of_training(workspace: Workspace) -> None:
+    write(workspace, "augmentation_config.py", "FLIP = {'p': 0.1}\n")
+    write(workspace, "train/train_config.py", "NUM_EPOCHS = 5\nBATCH_SIZE = 3\n")
+    write(
+        workspace,
+        "train/multistage_train_config.py",
+        "BATCH_SIZE = 4\nSTAGES = [{'name': 1, 'flip': {'enabled': False}}, "
+        "{'name': 'b', 'image_size': (64, 64), 'base_lr': 2, 'num_epochs': 6}]\n",
+    )
+    loaded = load_settings("train-stages", workspace, ["WEIGHT_DECAY=0.5"])
+    first, second = read_stages("train-stages", loaded.settings)
+    assert (first.name, first.settings.NUM_EPOCHS, first.settings.BATCH_SIZE) == ("1", 5, 4)
+    assert first.settings.FLIP.model_dump() == {"enabled": False, "p": 0.1}
+    assert (second.settings.NUM_EPOCHS, second.settings.LEARNING_RATE, second.settings.CROP_SIZE) == (6, 2, 64)
+    assert second.settings.WEIGHT_DECAY == 0.5

@@ -20,10 +20,13 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 ENTRIES = {
     "tasks/train_task.py": "train",
+    "tasks/finetune_task.py": "finetune",
     "tasks/inference_task.py": "predict",
     "tasks/evaluation_task.py": "evaluate",
     "tasks/ssl_pretrain_task.py": "pretrain",
     "tasks/ssl_inspect_task.py": "inspect",
+    "pipelines/multistage_train_pipeline.py": "train-stages",
+    "pipelines/multistage_finetune_pipeline.py": "finetune-stages",
     "utils/json_generator_util.py": "index",
     "utils/dataset_statistics_calculation_util.py": "stats",
     "utils/image_sizes_util.py": "stats",
@@ -48,7 +51,9 @@ def test_entry_file_calls_its_verb(path: str, verb: str, monkeypatch: pytest.Mon
 
 def test_there_is_no_other_entry_file() -> None:
     there = {
-        path.relative_to(ROOT).as_posix() for folder in ("tasks", "utils") for path in (ROOT / folder).glob("*.py")
+        path.relative_to(ROOT).as_posix()
+        for folder in ("tasks", "pipelines", "utils")
+        for path in (ROOT / folder).glob("*.py")
     }
     assert there == set(ENTRIES)
 

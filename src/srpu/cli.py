@@ -136,7 +136,12 @@ def config_reference(folder: Annotated[Path, typer.Argument(metavar="DIR", help=
 
 @config.command("show")
 def config_show(
-    task: Annotated[str, typer.Argument(help="index, train, pretrain, inspect, evaluate or predict.")] = "train",
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="index, train, train-stages, finetune, finetune-stages, pretrain, inspect, evaluate or predict."
+        ),
+    ] = "train",
     overrides: Overrides = None,
     config: ConfigFile = None,
     workspace: Folder = None,
@@ -244,6 +249,32 @@ def finetune(
     from srpu.tasks import finetune_task
 
     finetune_task.run(*_load("finetune", overrides, config, workspace), resume=resume)
+
+
+@app.command("train-stages")
+def train_stages(
+    resume: Annotated[bool, typer.Option("--resume", help="Continue in the stage and epoch where it stopped.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Train in stages (STAGES), each from the best model of the one before."""
+    from srpu.tasks import stages_task
+
+    stages_task.run(*_load("train-stages", overrides, config, workspace), "train-stages", resume=resume)
+
+
+@app.command("finetune-stages")
+def finetune_stages(
+    resume: Annotated[bool, typer.Option("--resume", help="Continue in the stage and epoch where it stopped.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Fine-tune in stages (STAGES), each from the best model of the one before."""
+    from srpu.tasks import stages_task
+
+    stages_task.run(*_load("finetune-stages", overrides, config, workspace), "finetune-stages", resume=resume)
 
 
 @app.command()

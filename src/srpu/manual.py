@@ -53,6 +53,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "list": "list of {}",
         "several": "list of {} × {}",
         "each": "for each key: {}",
+        "any": "dictionary",
         "multipleOf": ", a multiple of {:g}",
     },
     "zh": {
@@ -65,6 +66,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "list": "列表，每项为{}",
         "several": "列表，{} 个{}",
         "each": "每个键对应：{}",
+        "any": "字典",
         "multipleOf": "，{:g} 的倍数",
     },
 }
@@ -157,6 +159,8 @@ def _allowed(schema: Mapping[str, Any], whole: Mapping[str, Any], language: Lang
     if "properties" in schema:
         parts = [f"`{literal(name)}`: {_allowed(part, whole, language)}" for name, part in schema["properties"].items()]
         return "<br>".join(parts)
+    if schema.get("additionalProperties") is True:
+        return words["any"]
     if schema["type"] == "object":
         return words["each"].format(_allowed(schema["additionalProperties"], whole, language))
     if "prefixItems" in schema:
@@ -170,7 +174,7 @@ def _allowed(schema: Mapping[str, Any], whole: Mapping[str, Any], language: Lang
 
 
 def literal(value: Any, *, spread: bool = False) -> str:
-    """``value`` as Python source; a dictionary on several lines if ``spread``.
+    """``value`` as Python source; a dictionary, or a list of them, on several lines if ``spread``.
 
     >>> literal({0: (1, 2), "a": None})
     '{0: [1, 2], "a": None}'
@@ -182,6 +186,8 @@ def literal(value: Any, *, spread: bool = False) -> str:
             return "{\n" + "".join(f"    {pair},\n" for pair in pairs) + "}"
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list):
+        if spread and any(isinstance(entry, dict) for entry in value):
+            return "[\n" + "".join(f"    {literal(entry)},\n" for entry in value) + "]"
         return f"[{', '.join(map(literal, value))}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 

@@ -690,6 +690,87 @@ class FinetuneConfig(TrainConfig):
     从 PRETRAINED_MODEL_PATH 的模型开始训练。"""
 
 
+class MultistageTrainConfig(_File):
+    """Training in stages, each from the best model of the one before (`srpu train-stages`).
+
+    Values in train_config.py hold for every stage that does not say otherwise.
+
+    多阶段训练：每个阶段从上一阶段的最佳模型开始（`srpu train-stages`）。
+    各阶段没有写明的设置取自 train_config.py。
+    """
+
+    STAGES: list[dict[str, Any]] = [
+        {"name": "all_data", "num_epochs": 40},
+        {"name": "finer", "num_epochs": 20, "learning_rate": 2e-4, "warmup_epochs": 0},
+    ]
+    """The stages, in their order; each is a dictionary with a "name" and, where it differs, any of
+    "datasets": names of data sets, e.g. ["labeled"], or ["synthetic"] for generated images;
+    "train_json", "val_json": index files to take the training or validation images from instead;
+    "pretrained_model_path", "pretrained_encoder_path": weights to start from instead of the stage before;
+    "freeze_encoder" and every other setting of training, in lower case: "num_epochs", "batch_size", "learning_rate"
+    (or "base_lr"), "loss_function", "crop_size", "flip" …
+    各阶段，按顺序执行；每个阶段是一个字典，必须有 "name"，其余按需填写：
+    "datasets"：数据集名称，例如 ["labeled"]；["synthetic"] 表示自动生成的图像；
+    "train_json"、"val_json"：改用这些索引文件中的训练或验证图像；
+    "pretrained_model_path"、"pretrained_encoder_path"：不从上一阶段、而从这些权重开始；
+    "freeze_encoder" 以及其他任何训练设置（小写）："num_epochs"、"batch_size"、"learning_rate"
+    （或 "base_lr"）、"loss_function"、"crop_size"、"flip" 等。"""
+
+    SAVE_BEST_MODEL: bool = True
+    """Also write each stage's best model to MODEL_SAVE_DIR/STAGE_best_model.pth.
+    同时把每个阶段的最佳模型保存为 MODEL_SAVE_DIR/阶段名_best_model.pth。"""
+
+    SAVE_LAST_MODEL: bool = False
+    """Also write the model of each stage's last epoch to MODEL_SAVE_DIR/STAGE_last_model.pth.
+    同时把每个阶段最后一轮的模型保存为 MODEL_SAVE_DIR/阶段名_last_model.pth。"""
+
+    SAVE_CHECKPOINT: bool = True
+    """Keep the state to resume from, also as MODEL_SAVE_DIR/STAGE_checkpoint.pth; without it `--resume` does not work.
+    保留断点续训所需的状态，同时保存为 MODEL_SAVE_DIR/阶段名_checkpoint.pth；关闭后 `--resume` 不可用。"""
+
+    @field_validator("STAGES")
+    @classmethod
+    def _at_least_one(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not value:
+            raise ValueError('there is no stage; write one, e.g. [{"name": "all_data"}]')
+        return value
+
+
+class MultistageFinetuneConfig(MultistageTrainConfig):
+    """Fine-tuning in stages, each from the best model of the one before (`srpu finetune-stages`).
+
+    Values in finetune_config.py hold for every stage that does not say otherwise.
+
+    多阶段微调：每个阶段从上一阶段的最佳模型开始（`srpu finetune-stages`）。
+    各阶段没有写明的设置取自 finetune_config.py。
+    """
+
+    STAGES: list[dict[str, Any]] = [
+        {"name": "decoder", "num_epochs": 10, "freeze_encoder": True},
+        {"name": "whole_network", "num_epochs": 20, "learning_rate": 1e-4, "encoder_lr_factor": 0.3},
+    ]
+    """The stages, as in multistage_train_config.py. This example first adapts the decoder alone, then everything.
+    各阶段，写法与 multistage_train_config.py 相同；此例先只调整解码器，再调整整个网络。"""
+
+
+class StageConfig(_File):
+    """What a stage of STAGES says besides training settings."""
+
+    name: str
+    train_json: str | None = None
+    val_json: str | None = None
+    pretrained_model_path: str | None = None
+    pretrained_encoder_path: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _can_name_files(cls, value: str) -> str:
+        if value.startswith(".") or value != value.strip(" ."):
+            raise ValueError("it names files, so it cannot begin with a dot or end with a dot or a space")
+        _folder_name(value)
+        return value
+
+
 class InferenceConfig(_File):
     """How images are segmented (`srpu predict`).
 
@@ -809,6 +890,14 @@ class FinetuneSettings(FinetuneConfig, TrainSettings):
     """What fine-tuning knows."""
 
 
+class TrainStagesSettings(MultistageTrainConfig, TrainSettings):
+    """What training in stages knows."""
+
+
+class FinetuneStagesSettings(MultistageFinetuneConfig, FinetuneSettings):
+    """What fine-tuning in stages knows."""
+
+
 class PretrainSettings(SslConfig, Settings):
     """What pretraining without masks knows."""
 
@@ -841,7 +930,9 @@ FILES: dict[str, type[_File]] = {
     "json_config.py": JsonConfig,
     "wandb_config.py": WandbConfig,
     "train/train_config.py": TrainConfig,
+    "train/multistage_train_config.py": MultistageTrainConfig,
     "finetune/finetune_config.py": FinetuneConfig,
+    "finetune/multistage_finetune_config.py": MultistageFinetuneConfig,
     "selfup/ssl_config.py": SslConfig,
     "selfup/ssl_inspect_config.py": SslInspectConfig,
     "inference/inference_config.py": InferenceConfig,
@@ -849,16 +940,31 @@ FILES: dict[str, type[_File]] = {
 }
 """Each file of ``configs/`` and the class that checks it."""
 
-TASKS: dict[str, tuple[type[Settings], str | None]] = {
-    "index": (Settings, None),
-    "train": (TrainSettings, "train/train_config.py"),
-    "finetune": (FinetuneSettings, "finetune/finetune_config.py"),
-    "pretrain": (PretrainSettings, "selfup/ssl_config.py"),
-    "inspect": (InspectSettings, "selfup/ssl_inspect_config.py"),
-    "predict": (InferenceSettings, "inference/inference_config.py"),
-    "evaluate": (EvaluationSettings, "inference/evaluation_config.py"),
+TASKS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
+    "index": (Settings, ()),
+    "train": (TrainSettings, ("train/train_config.py",)),
+    "train-stages": (TrainStagesSettings, ("train/train_config.py", "train/multistage_train_config.py")),
+    "finetune": (FinetuneSettings, ("finetune/finetune_config.py",)),
+    "finetune-stages": (
+        FinetuneStagesSettings,
+        ("finetune/finetune_config.py", "finetune/multistage_finetune_config.py"),
+    ),
+    "pretrain": (PretrainSettings, ("selfup/ssl_config.py",)),
+    "inspect": (InspectSettings, ("selfup/ssl_inspect_config.py",)),
+    "predict": (InferenceSettings, ("inference/inference_config.py",)),
+    "evaluate": (EvaluationSettings, ("inference/evaluation_config.py",)),
 }
-"""For each task: what it knows, and its own config file. Verbs that only look at data share those of "index"."""
+"""For each task: what it knows, and its own config files, the strongest last. Verbs that only look at data share those
+of "index"."""
+
+STAGE_SETTINGS = (
+    {*TrainConfig.model_fields, *AugmentationConfig.model_fields, "DATASETS", "DATASET_WEIGHTS", "CROP_SIZE", "SEED"}
+    - {"USE_PRETRAINED_MODEL", "PRETRAINED_MODEL_PATH", "PRETRAINED_ENCODER_PATH", "RUN_NAME"}
+)  # fmt: skip
+"""What a stage may set, in lower case; all else holds for all stages alike."""
+
+STAGE_ALIASES = {"base_lr": "learning_rate", "image_size": "crop_size"}
+"""Other names of keys of a stage."""
 
 ALIASES = {"IMAGE_SIZE": "CROP_SIZE"}
 """Old names that are still read, with a sentence that says so."""

@@ -114,6 +114,9 @@ class CropSampler:
                 ready, ahead = ahead, reader.submit(self._read, picked(), (self._seed, step, rank))
                 yield ready.result()
 
+    def _image(self, number: int) -> LabelledImage:
+        return self._images[number]
+
     def _tickets_of(self, dataset: str) -> list[int]:
         tickets = []
         for number, image in enumerate(self._images):
@@ -142,7 +145,8 @@ class CropSampler:
         images = np.empty((len(numbers), 1, self._window, self._window), dtype=np.float32)
         masks = np.empty((len(numbers), self._window, self._window), dtype=np.uint8)
         for slot, number in enumerate(numbers):
-            image, mask = self._images[number].open_image(), self._images[number].open_mask()
+            labelled = self._image(number)
+            image, mask = labelled.open_image(), labelled.open_mask()
             rows, columns = self._place(mask, random)
             shift, scale = self._shift_scale_of(number, image)
             np.subtract(_cut(image, rows, columns), shift, out=images[slot, 0], dtype=np.float32)

@@ -76,8 +76,8 @@ def read_manifest(path: Path) -> list[Record]:
 
 
 def read_truth_version(path: Path) -> int:
-    """The version of the validation and test images in an index that :func:`read_manifest` reads."""
-    return int(read_json(path)["truth_version"])
+    """The version of the validation and test images in an index that :func:`read_manifest` reads; 0 without any."""
+    return int(read_json(path)["truth_version"]) if path.exists() else 0
 
 
 def write_manifest(path: Path, records: Iterable[Record], truth_version: int = 1) -> None:

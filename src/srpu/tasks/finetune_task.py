@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from srpu.data.index import Record
+from srpu.data.dataset import LabelledImage
 from srpu.errors import CheckpointError
 from srpu.files import read_json
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model
@@ -86,7 +86,9 @@ def compare(settings: TrainSettings, workspace: Workspace, old: Path | None, new
     ours = [record for record in judged if settings.DATASETS is None or record.dataset in settings.DATASETS]
     chosen = {record.dataset for record in ours}
     theirs = [record for record in judged if record.dataset not in chosen and record.sha256 in known]
-    scores = [_scores(model, [*ours, *theirs], settings, workspace) if model else {} for model in (before, after)]
+    opener = Opener(settings, workspace)
+    images = [opener.labelled(record) for record in [*ours, *theirs]]
+    scores = [dice_by_dataset(model, images, settings) if model else {} for model in (before, after)]
     return [
         Change(
             name,
@@ -132,17 +134,16 @@ def _comparable(path: Path | None, new: Checkpoint) -> Checkpoint | None:
     return old if old.classes.names == new.classes.names else None
 
 
-def _scores(
-    checkpoint: Checkpoint, records: Sequence[Record], settings: TrainSettings, workspace: Workspace
+def dice_by_dataset(
+    checkpoint: Checkpoint, images: Sequence[LabelledImage], settings: TrainSettings
 ) -> dict[str, float]:
-    """The mean Dice of a model on each data set."""
-    opener, device = Opener(settings, workspace), choose_device(settings.DEVICE)
+    """The mean Dice of a model on the images of each data set."""
+    device = choose_device(settings.DEVICE)
     model = rebuild_model(checkpoint).to(device)
     scores = {}
-    for name in {record.dataset for record in records}:
-        images = [opener.labelled(record) for record in records if record.dataset == name]
+    for name in sorted({image.dataset for image in images}):
         validation = Validation(
-            images,
+            [image for image in images if image.dataset == name],
             class_map(settings),
             checkpoint.normalisation,
             Tiling(settings.TILE_SIZE, settings.TILE_OVERLAP),

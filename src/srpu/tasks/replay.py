@@ -21,9 +21,14 @@ def every_record(settings: TrainSettings, workspace: Workspace) -> list[Record]:
     return load_records(settings.model_copy(update={"DATASETS": None, "DATASET_WEIGHTS": {}}), workspace)
 
 
-def old_images(trained_on: Mapping[str, str], records: Iterable[Record]) -> list[str]:
-    """The pixel hashes of the training images among ``records`` that the model to start from was trained on."""
-    return [record.sha256 for record in records if record.split == "train" and trained_on.get(record.sha256) == "train"]
+def old_images(trained_on: Mapping[str, str], records: Iterable[Record], without: Iterable[Record] = ()) -> list[str]:
+    """The pixel hashes of the training images among ``records`` that the model to start from was trained on.
+
+    Those ``without`` are left out.
+    """
+    new = {record.sha256 for record in without}
+    training = [record.sha256 for record in records if record.split == "train" and record.sha256 not in new]
+    return [sha256 for sha256 in training if trained_on.get(sha256) == "train"]
 
 
 def with_replay(records: list[Record], old: Collection[str], every: Iterable[Record], fraction: float) -> list[Record]:

@@ -46,9 +46,11 @@ class Run:
         """The model of the run's last epoch."""
         return self.folder / "last_model.pth"
 
-    def note(self, **facts: Any) -> None:
-        """Add ``facts`` to the manifest."""
-        write_json(self.folder / _MANIFEST, read_json(self.folder / _MANIFEST) | facts)
+    def note(self, **facts: Any) -> Run:
+        """Add ``facts`` to the manifest; gives the run that has them."""
+        manifest = read_json(self.folder / _MANIFEST) | facts
+        write_json(self.folder / _MANIFEST, manifest)
+        return Run(self.folder, manifest)
 
     def finish(self, **scores: Any) -> None:
         """Mark the run as finished and note its ``scores``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,21 +62,29 @@ def sources(settings: TrainSettings, workspace: Workspace) -> list[Source]:
     return found
 
 
-def present(wanted: Sequence[Source], on_missing: str) -> Source | None:
+def present(
+    wanted: Sequence[Source], on_missing: str, *, made: Collection[Path] = (), otherwise: str = RANDOM
+) -> Source | None:
     """The first source whose file is there; those before it are named in a warning.
+
+    Args:
+        wanted: The strongest first.
+        on_missing: What a missing file does: "warn" or "error".
+        made: Files that will be there by then.
+        otherwise: What comes after the last source, in words.
 
     Raises:
         CheckpointError: A file is missing and ``on_missing`` is "error".
     """
     for number, source in enumerate(wanted):
-        if source.path.is_file():
+        if source.path.is_file() or source.path in made:
             return source
         if on_missing == "error":
             raise CheckpointError(
                 f"{source.named_by}: there is no file {source.path}; correct the path, or let ON_MISSING_WEIGHTS = "
                 '"warn" take what comes next.'
             )
-        following = wanted[number + 1].named_by if number + 1 < len(wanted) else RANDOM
+        following = wanted[number + 1].named_by if number + 1 < len(wanted) else otherwise
         log.warning("%s: there is no file %s; %s is taken instead.", source.named_by, source.path, following)
     return None
 
@@ -84,6 +92,17 @@ def present(wanted: Sequence[Source], on_missing: str) -> Source | None:
 def known_images(source: Source | None) -> dict[str, str]:
     """The split in which the weights of ``source`` have seen each image, by pixel hash."""
     return dict(read_weights(source.path).facts.get("trained_on") or {}) if source else {}
+
+
+def load(model: Segmenter, source: Source, classes: Sequence[str]) -> Transfer:
+    """Load the weights of ``source`` into ``model``.
+
+    Raises:
+        CheckpointError: The file is unreadable, of another architecture, or matches no weight.
+    """
+    if source.part == "model":
+        return transfer_model(model, model.spec, source.path, classes)
+    return transfer_encoder(model.encoder, source.path, model.spec["encoder"])
 
 
 def carry(model: Segmenter, source: Source | None, classes: Sequence[str], normalisation: Normalisation) -> Start:
@@ -95,10 +114,7 @@ def carry(model: Segmenter, source: Source | None, classes: Sequence[str], norma
     if source is None:
         return Start()
     log.info("Starting from %s.", source.named_by)
-    if source.part == "model":
-        transfer = transfer_model(model, model.spec, source.path, classes)
-    else:
-        transfer = transfer_encoder(model.encoder, source.path, model.spec["encoder"])
+    transfer = load(model, source, classes)
     transfer.report()
     then = transfer.facts.get("normalisation")
     if isinstance(then, Mapping) and then.get("method") != normalisation.method:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from srpu.data.augment import Augmenter
-from srpu.data.dataset import Batch, CropSampler, count_pixels
+from srpu.data.dataset import Batch, count_pixels
 from srpu.data.index import Record, read_truth_version
 from srpu.learn.checkpoint import load_checkpoint, save_checkpoint
 from srpu.learn.loop import Course, History, Plan, fit
@@ -24,7 +24,7 @@ from srpu.models.segmenter import Segmenter, build_segmenter
 from srpu.settings import TrainSettings
 from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
-from srpu.tasks.replay import balance, every_record, old_images, with_replay
+from srpu.tasks.replay import every_record, old_images, with_replay
 from srpu.tasks.runs import data_hash
 from srpu.tasks.session import kept, open_session, trackers
 from srpu.tasks.start import Source, carry, known_images, present, sources
@@ -93,7 +93,8 @@ def train(
         verb: Who asks, for the manifest and for what is said.
         wanted: Files that the weights may come from, the strongest first.
         roles: For a part of something greater: gives the index's records their splits. Validation images may then be
-            missing, and who asked says how to go on after an interruption.
+            missing, its own training images are never replayed as old ones, and who asked says how to go on after an
+            interruption.
         resume: Go on with the last run in ``task_folder``.
 
     Raises:
@@ -106,12 +107,13 @@ def train(
     source = None if old else present(wanted, settings.ON_MISSING_WEIGHTS)
     with session.locked("A training of this model"):
         records = load_records(settings, workspace)
+        records = roles(records) if roles else records
         replayed = old.manifest.get("replayed", []) if old else []
         if settings.REPLAY_FRACTION:
             every = every_record(settings, workspace)
-            replayed = replayed or old_images(known_images(source), every)
+            replayed = replayed or old_images(known_images(source), every, records if roles else ())
             records = with_replay(records, replayed, every, settings.REPLAY_FRACTION)
-        material = gather(settings, workspace, roles(records) if roles else records, validated=roles is None)
+        material = gather(settings, workspace, records, validated=roles is None)
         run = session.begin(
             verb,
             "labelled images",
@@ -128,14 +130,7 @@ def _train(job: Job, source: Source | None, *, resume: bool) -> Trained:
     model, before, best_score = _first_weights(job, source, resume=resume)
     settings, material, accelerator = job.settings, job.material, job.accelerator
     vary = augmenter(settings)
-    sampler = CropSampler(
-        material.training,
-        crop=vary.crop,
-        window=vary.source_size,
-        normalisation=material.normalisation,
-        weights=balance(settings, material.training),
-        seed=settings.SEED,
-    )
+    sampler = job.sampler(vary)
     plan = _plan(settings, sampler.crops_per_pass, accelerator.num_processes)
     validation = Validation(
         material.validation, material.classes, material.normalisation, job.tiling, accelerator.device, job.precision

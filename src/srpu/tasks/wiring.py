@@ -24,12 +24,16 @@ if TYPE_CHECKING:  # these import torch, which verbs that only look at data do n
     from srpu.data.augment import Augmenter, Variation
     from srpu.data.dataset import LabelledImage
     from srpu.data.degrade import Degrader
+    from srpu.data.endless import EndlessImages
     from srpu.learn.predict import Tiling
 
 log = logging.getLogger(__name__)
 
 PRETRAINED = "pretrain"
 """In place of a split: the network has seen the image without its mask."""
+
+SYNTHETIC = "synthetic"
+"""The data set that is generated."""
 
 
 def class_map(settings: BaseConfig) -> ClassMap:
@@ -109,10 +113,16 @@ def _variation(switch: Switch) -> Variation:
 def load_records(settings: Settings, workspace: Workspace, split: str | None = None) -> list[Record]:
     """The labelled images of ``split`` ("train", "val", "test"; None: all), of the data sets in DATASETS.
 
+    Where training images are generated, those are the images to judge on, of all data sets; there may be none.
+
     Raises:
         IndexingError: There is no index, or DATASETS names one that it does not hold.
     """
     path = workspace.path(settings.MASTER_LABELED_JSON)
+    if generated(settings):
+        records = read_manifest(path) if path.exists() else []
+        _refuse_mixing(settings, records)
+        return [record for record in records if record.split in ([split] if split else ["val", "test"])]
     records = read_manifest(path)
     known = {record.dataset for record in records}
     for setting in ("DATASETS", "DATASET_WEIGHTS"):
@@ -124,6 +134,40 @@ def load_records(settings: Settings, workspace: Workspace, split: str | None = N
     if settings.DATASETS is not None:
         records = [record for record in records if record.dataset in settings.DATASETS]
     return [record for record in records if split is None or record.split == split]
+
+
+def generated(settings: BaseConfig) -> bool:
+    """Whether training images are generated: DATASETS = ["synthetic"]."""
+    return SYNTHETIC in (getattr(settings, "DATASETS", None) or ())
+
+
+def endless_images(settings: Settings) -> EndlessImages:
+    """Training images without end.
+
+    Raises:
+        SettingsError: The classes are others than the generator's.
+    """
+    from srpu.data.endless import CLASSES, EndlessImages
+
+    if settings.NUM_CLASSES != CLASSES:
+        raise SettingsError(
+            f'DATASETS = ["synthetic"] generates images of {CLASSES} classes, and NUM_CLASSES = '
+            f"{settings.NUM_CLASSES}; name data sets of your own."
+        )
+    return EndlessImages(settings.CROP_SIZE, settings.SEED)
+
+
+def _refuse_mixing(settings: Settings, records: Sequence[Record]) -> None:
+    if settings.DATASETS != [SYNTHETIC]:
+        raise SettingsError(
+            f'DATASETS = {settings.DATASETS}: generated images are not mixed with others; give "synthetic" a stage of '
+            "its own in STAGES (`srpu train-stages`)."
+        )
+    if any(record.dataset == SYNTHETIC for record in records):
+        raise SettingsError(
+            'The index holds a data set called "synthetic", and DATASETS = ["synthetic"] means generated images; give '
+            "its folder another name and run `srpu index`."
+        )
 
 
 def refuse_leaks(trained: dict[str, str], judged: Sequence[Record], model: str = "") -> None:
@@ -289,7 +333,9 @@ def newest_checkpoint(settings: InferenceSettings | EvaluationSettings, workspac
             if unfinished
             else "run `srpu train` first or set CHECKPOINT_PATH"
         )
-        if not unfinished and any(folder.glob("*/folds/folds.json")):
+        if not unfinished and (stages := sorted(folder.glob("*-stages_*/*/*/*/state.pth"))):
+            cure = f"`srpu {stages[-1].relative_to(folder).parts[0].partition('_')[0]} --resume` finishes the stages"
+        elif not unfinished and any(folder.glob("*/folds/folds.json")):
             cure = "the models of a cross-validation serve to judge only, so train one with `srpu train --set FOLDS=0`"
         raise CheckpointError(f"There is no finished model in {folder}; {cure}.")
     later = [path for path in _unfinished_models(folder) if path.stat().st_mtime > best[-1].stat().st_mtime]

@@ -1,0 +1,6 @@
+"""Training in stages: the same as `srpu train-stages`."""
+
+from srpu.cli import main
+
+if __name__ == "__main__":
+    main("train-stages")
