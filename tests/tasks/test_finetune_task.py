@@ -18,7 +18,7 @@ from srpu.files import read_json
 from srpu.learn.checkpoint import load_checkpoint, save_tensors
 from srpu.learn.loop import Course
 from srpu.models.encoders import build_encoder
-from srpu.tasks import finetune_task, index_task, train_task
+from srpu.tasks import finetune_task, index_task, train_task, training_job
 from srpu.tasks.replay import REPLAYED, balance, with_replay
 from srpu.tasks.start import Source, present, sources
 from srpu.tasks.wiring import class_map
@@ -102,13 +102,13 @@ def test_old_and_new_data_sets_are_judged_before_and_after(two: Workspace, caplo
 
 def test_replay_mixes_old_training_images_into_every_batch(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    real = train_task.CropSampler
+    real = training_job.CropSampler
 
     def watched(images, **options):  # type: ignore[no-untyped-def]
         seen.append(([(image.name, image.dataset) for image in images], options["weights"]))
         return real(images, **options)
 
-    monkeypatch.setattr(train_task, "CropSampler", watched)
+    monkeypatch.setattr(training_job, "CropSampler", watched)
     tuned = finetune(two, f"PRETRAINED_MODEL_PATH={OLD}", "DATASETS=['other']", "REPLAY_FRACTION=0.25")
     ((images, weights),) = seen
     kinds = [dataset for _, dataset in images]
