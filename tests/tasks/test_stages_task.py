@@ -1,9 +1,10 @@
 """Training in stages as a user starts it: weights are handed on, mistakes are told before, and crashes survived."""
 
 import logging
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ SMALL = [
 TWO = [{"name": "base"}, {"name": "own images", "datasets": ["labeled"], "base_lr": 1e-4}]
 
 Stages = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def little_disk(tmp_path: Path) -> Iterator[None]:
+    """The models of a test, up to a gigabyte, go when it ends."""
+    yield
+    for models in tmp_path.glob("*/models"):
+        shutil.rmtree(models)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A stage on generated images: judged on real ones where there are any, continued bit by bit, mistakes told."""
 
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,14 @@ SMALL = [
     *("LOGGER=none", "PRECISION=fp32", "DEVICE=cpu", "EARLY_STOPPING_PATIENCE=0"),
 ]
 STAGES = [{"name": "generated", "datasets": ["synthetic"]}, {"name": "real"}]
+
+
+@pytest.fixture(autouse=True)
+def little_disk(tmp_path: Path) -> Iterator[None]:
+    """The models of a test, up to a gigabyte, go when it ends."""
+    yield
+    for models in tmp_path.glob("*/models"):
+        shutil.rmtree(models)
 
 
 @pytest.fixture(autouse=True)
