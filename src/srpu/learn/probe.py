@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Features = Float32[Tensor, "n d"]
+Judged = Float32[Tensor, "m d"]
 Classes = Int64[Tensor, " n"]
 
 SHRINKAGE = 1e-3
@@ -55,7 +56,7 @@ class Scaler:
         return (features - self.mean) / self.deviation
 
 
-def linear_probe(features: Features, classes: Classes, judged: Features, count: int) -> UInt8[np.ndarray, " m"]:
+def linear_probe(features: Features, classes: Classes, judged: Judged, count: int) -> UInt8[np.ndarray, " m"]:
     """The classes that logistic regression, fitted on the first two, finds for ``judged``.
 
     >>> features = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]])
@@ -80,7 +81,7 @@ def linear_probe(features: Features, classes: Classes, judged: Features, count: 
 
 
 def neighbour_probe(
-    features: Features, classes: Classes, judged: Features, count: int, neighbours: int
+    features: Features, classes: Classes, judged: Judged, count: int, neighbours: int
 ) -> UInt8[np.ndarray, " m"]:
     """The classes that most of the nearest among ``features``, by the angle between them, have.
 

@@ -30,6 +30,7 @@ class Segmenter(nn.Module):
         self.decoder = decoder
         self.head = nn.Conv2d(decoder.out_channels, spec["classes"], kernel_size=1)
         self.spec = spec
+        self.shrink = int(spec.get("shrink", 1))  # models from before it existed do not say
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Class logits for normalised images of any height and width, one pixel included."""
@@ -38,18 +39,17 @@ class Segmenter(nn.Module):
 
     def encode(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """The feature maps of the padded images, the coarsest last."""
-        shrink = self.spec["shrink"]
-        multiple = self.encoder.strides[-1] * shrink
+        multiple = self.encoder.strides[-1] * self.shrink
         least = multiple * self.decoder.least_side
         missing = [max(least, -(-side // multiple) * multiple) - side for side in images.shape[-2:]]
         padded = _pad(images, *missing)
-        features: list[Tensor] = self.encoder(functional.avg_pool2d(padded, shrink) if shrink > 1 else padded)
+        features: list[Tensor] = self.encoder(functional.avg_pool2d(padded, self.shrink) if self.shrink > 1 else padded)
         return features
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Float[Tensor, "b k h w"]:
         """Class logits for the image of ``size`` (height, width) pixels that :meth:`encode` made ``features`` of."""
         logits = self.head(self.decoder(features))
-        padded = tuple(side * self.encoder.strides[-1] * self.spec["shrink"] for side in features[-1].shape[-2:])
+        padded = tuple(side * self.encoder.strides[-1] * self.shrink for side in features[-1].shape[-2:])
         if logits.shape[-2:] != padded:
             logits = functional.interpolate(logits, size=padded, mode="bilinear", align_corners=False)
         cropped: Tensor = logits[..., : size[0], : size[1]]
@@ -93,7 +93,7 @@ def rebuild_segmenter(spec: dict[str, Any]) -> Segmenter:
         spec["decoder"],
         spec["classes"],
         in_channels=spec["in_channels"],
-        shrink=spec.get("shrink", 1),  # checkpoints from before it existed
+        shrink=spec.get("shrink", 1),
     )
 
 

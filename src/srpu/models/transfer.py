@@ -142,9 +142,9 @@ def transfer_model(model: nn.Module, spec: Mapping[str, Any], path: Path, classe
         )
     _refuse_other_network(weights, spec)
     notes: list[str] = []
-    theirs = weights.facts.get("model")
-    if isinstance(theirs, Mapping) and theirs.get("shrink", 1) != spec["shrink"]:
-        notes.append(f"The file was trained with SHRINK = {theirs.get('shrink', 1)}, here it is {spec['shrink']}")
+    theirs, shrink = weights.facts.get("model"), spec.get("shrink", 1)
+    if isinstance(theirs, Mapping) and theirs.get("shrink", 1) != shrink:
+        notes.append(f"The file was trained with SHRINK = {theirs.get('shrink', 1)}, here it is {shrink}")
     fitted = _fit_head(tensors, weights.facts.get("classes"), model, classes, notes)
     transfer = _load(model, weights, fitted, WRAPPED, notes)
     if all(map(_of_encoder, transfer.loaded)):
