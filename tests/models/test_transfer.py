@@ -167,3 +167,20 @@ def test_numbers_of_numpy_pass_and_other_types_are_named(tmp_path: Path) -> None
             CheckpointError, match=r"holds argparse\.Namespace.*`srpu weights convert args\.pth NEW\.pth"
         ):
             read_weights(tmp_path / "args.pth")
+
+
+def test_a_deeper_network_is_warned_of_and_broken_numbers_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deeper = build_encoder("resnet34").body.state_dict()
+    torch.save({**deeper, "fc.weight": torch.ones(2, 2)}, tmp_path / "resnet34.pth")
+    transfer_encoder(build_encoder("resnet18"), tmp_path / "resnet34.pth", "resnet18").report()
+    assert "it may belong to a deeper one" in caplog.text
+    caplog.clear()
+    torch.save({**build_encoder("resnet18").body.state_dict(), "fc.weight": torch.ones(2, 2)}, tmp_path / "own.pth")
+    transfer_encoder(build_encoder("resnet18"), tmp_path / "own.pth", "resnet18").report()
+    assert "deeper" not in caplog.text
+    broken = {name: value * float("nan") for name, value in made(1).state_dict().items()}
+    torch.save(broken, tmp_path / "nan.pth")
+    with pytest.raises(CheckpointError, match="holds numbers that are none"):
+        transfer_model(made(2), tmp_path / "nan.pth", CLASSES)

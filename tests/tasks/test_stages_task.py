@@ -280,7 +280,7 @@ def test_weights_by_priority(
         with pytest.raises(CheckpointError, match="correct the path"):
             chosen(workspace, stages, *overrides, "ON_MISSING_WEIGHTS=error")
         if later:
-            assert "own.pth; the best model of stage first is taken instead." in caplog.text
+            assert "own.pth; what is taken instead: the best model of stage first." in caplog.text
 
 
 def chosen(workspace: Workspace, stages: Stages, *overrides: str) -> list[list[str]]:

@@ -69,7 +69,10 @@ def read_manifest(path: Path) -> list[Record]:
     except FileNotFoundError as error:
         raise IndexingError(f"There is no index {path}; run `srpu index`.") from error
     except (WorkspaceError, KeyError, TypeError) as error:
-        raise IndexingError(f"{path} is not an index; delete it and run `srpu index`.") from error
+        raise IndexingError(
+            f"{path} is not an index, such as json/master_labeled_dataset.json; name another file, or let `srpu index` "
+            "write that one anew."
+        ) from error
     if not records:
         raise IndexingError(f"The index {path} is empty; add images (and masks), then run `srpu index`.")
     return records

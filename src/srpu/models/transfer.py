@@ -88,6 +88,13 @@ class Transfer:
         )
         for note in self.notes:
             log.info("%s.", note)
+        parts = {name.partition(".")[0] for name in map(_bare, self.loaded) if "." in name}
+        if deeper := [name for name in self.unexpected if _bare(name).partition(".")[0] in parts - {"head", "decoder"}]:
+            log.warning(
+                "The file holds more of the same kind than this network has (%s): it may belong to a deeper one; see "
+                "ENCODER_NAME.",
+                _some(deeper),
+            )
 
 
 def transfer_encoder(encoder: Encoder, path: Path, name: str = "") -> Transfer:
@@ -193,6 +200,10 @@ def _load(
             f"{path} holds no weights for this {part}: it has {_some(weights.tensors)}, wanted are {_some(ours)}; set "
             f"{cure}."
         )
+    if broken := [key for key, value in loaded.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{path} holds numbers that are none (NaN) in {_some(broken)}: its training went wrong; take another."
+        )
     module.load_state_dict(loaded, strict=False)
     used = {_plain(key, prefixes) for key in (*loaded, *others)}
     ours = {key: value for key, value in ours.items() if not key.endswith(NOT_WEIGHTS)}
@@ -258,6 +269,10 @@ def _fit_head(
     told = f", {', '.join(new)} {'starts' if len(new) == 1 else 'start'} anew" if new else ""
     notes.append(f"The head keeps what the file knows of {', '.join(kept)}{told}")
     return fitted
+
+
+def _bare(key: str) -> str:
+    return PREFIXES.sub("", key)
 
 
 def _plain(key: str, prefixes: re.Pattern[str]) -> str:

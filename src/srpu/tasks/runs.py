@@ -92,7 +92,9 @@ def unfinished_run(task_folder: Path) -> Run:
             raise WorkspaceError(f"The last run, {run.folder}, has finished; start a new one without --resume.")
         if run.state_path.exists():
             return run
-    raise WorkspaceError(f"{runs[0].folder} stopped before its first epoch ended; start a new one without --resume.")
+    raise WorkspaceError(
+        f"{runs[0].folder} stopped before its first epoch was saved; start a new one without --resume."
+    )
 
 
 def data_hash(records: Iterable[Record], workspace: Workspace) -> str:

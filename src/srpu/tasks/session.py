@@ -155,10 +155,10 @@ def kept(run: Run, verb: str) -> Iterator[None]:
     """Say how to go on after an interruption."""
     try:
         yield
-    except (KeyboardInterrupt, SrpuError):
+    except (KeyboardInterrupt, SrpuError) as end:
         if run.state_path.exists():
             log.warning("All finished epochs are kept: `srpu %s --resume` goes on from there.", verb)
-        else:
+        elif isinstance(end, KeyboardInterrupt):
             log.warning("No epoch had ended yet; there is nothing to go on from.")
         raise
 

@@ -213,7 +213,7 @@ def _to_continue(folder: Path, verb: str) -> Run:
         if whole.manifest["stages"] or any(whole.folder.glob("*/*/state.pth")):
             return whole
     if every:
-        raise WorkspaceError(f"{every[0].folder} stopped before its first epoch ended; start a new one.")
+        raise WorkspaceError(f"{every[0].folder} stopped before its first epoch was saved; start a new one.")
     others = sorted(folder.parent.glob(f"{verb}_*/*/run.json"), key=lambda path: path.stat().st_mtime)
     cure = (
         f"the last one of another network lies in {others[-1].parent}: give ENCODER_NAME and DECODER_NAME as then"

@@ -20,6 +20,7 @@ from srpu.workspace import Workspace
 log = logging.getLogger(__name__)
 
 RANDOM = "random weights"
+"""What comes after every file."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def present(
                 '"warn" take what comes next.'
             )
         following = wanted[number + 1].named_by if number + 1 < len(wanted) else otherwise
-        log.warning("%s: there is no file %s; %s is taken instead.", source.named_by, source.path, following)
+        log.warning("%s: there is no file %s; what is taken instead: %s.", source.named_by, source.path, following)
     return None
 
 
