@@ -259,6 +259,10 @@ def test_judging_on_images_of_the_pretraining_is_warned_of(
     assert load_checkpoint(trained.model).trained_on[judged[0]] == "pretrain"
     start = read_json(trained.folder / "run.json")["start"]
     assert (start["named_by"], start["share"]) == ("PRETRAINED_ENCODER_PATH", 1.0)
+    caplog.clear()
+    trained = train(workspace, "ENCODER_WEIGHTS=encoder.pth", "NUM_EPOCHS=1")  # the older way to name it is as honest
+    assert "took part in pretraining" in caplog.text
+    assert read_json(trained.folder / "run.json")["start"]["named_by"] == "ENCODER_WEIGHTS"
 
 
 def test_another_normalisation_is_warned_of(two: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 """What pretraining without masks leaves behind: the network that restores, and its encoder alone, for a segmenter.
 
 Both files hold tensors and plain values only. The encoder's has the entry ``encoder.<name>`` for each of its tensors,
-so :func:`srpu.models.weights.load_encoder_weights` finds all of them.
+so :func:`srpu.models.transfer.transfer_encoder` finds all of them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def save_pretrained(path: Path, pretrained: Pretrained) -> None:
 
 
 def save_encoder(path: Path, pretrained: Pretrained) -> None:
-    """Write the encoder alone, for ENCODER_WEIGHTS, atomically."""
+    """Write the encoder alone, for PRETRAINED_ENCODER_PATH, atomically."""
     weights = {name: tensor for name, tensor in pretrained.model_state_dict.items() if name.startswith("encoder.")}
     content = {
         **vars(pretrained),

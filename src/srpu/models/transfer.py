@@ -242,8 +242,7 @@ def _fit_head(
 ) -> dict[str, Tensor]:
     """The tensors with a head for ``classes``: rows are found by the classes' names; what is new stays random.
 
-    Without names, or without a name in common, a head of as many classes is another one just as well, unless the file
-    names none.
+    A file that names no classes is taken to mean ours if it has as many.
     """
     head = {name: tensors[name] for name in HEAD if name in tensors}
     ours = {name: model.state_dict()[name] for name in HEAD}

@@ -42,7 +42,7 @@ def with_replay(records: list[Record], old: Collection[str], every: Iterable[Rec
             f"REPLAY_FRACTION = {fraction:g} needs images that the model to start from was trained on, and the index "
             "holds none; put them into datasets/NAME and run `srpu index`, or set it to 0."
         )
-    known = {record.sha256 for record in records}
+    old, known = set(old), {record.sha256 for record in records}
     joined = [*records, *(record for record in every if record.sha256 in old and record.sha256 not in known)]
     joined = [replace(record, dataset=REPLAYED) if record.sha256 in old else record for record in joined]
     if all(record.dataset == REPLAYED for record in joined if record.split == "train"):

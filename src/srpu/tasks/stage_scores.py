@@ -49,7 +49,7 @@ def report(stages: Mapping[str, Mapping[str, Any]]) -> None:
     )
     for name, facts in stages.items():
         cells = [
-            f"{facts['scores'][column]:.4f}".rjust(max(8, len(column))) if column in facts["scores"] else "–".rjust(8)
+            (f"{facts['scores'][column]:.4f}" if column in facts["scores"] else "–").rjust(max(8, len(column)))
             for column in columns
         ]
         chosen = ", ".join("generated images" if on == SYNTHETIC else on for on in facts["judged_on"]) or "nothing"

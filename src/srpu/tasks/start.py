@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the weights came from, and what arrived; None: they are random, or ENCODER_WEIGHTS says."""
+    """Where the weights came from, and what arrived; None: they are random, or fetched as ENCODER_WEIGHTS says."""
 
     named_by: str = RANDOM
     transfer: Transfer | None = None
@@ -60,6 +60,8 @@ def sources(settings: TrainSettings, workspace: Workspace) -> list[Source]:
         log.warning("PRETRAINED_MODEL_PATH is not used, because USE_PRETRAINED_MODEL = False.")
     if settings.PRETRAINED_ENCODER_PATH:
         found.append(Source("PRETRAINED_ENCODER_PATH", workspace.path(settings.PRETRAINED_ENCODER_PATH), "encoder"))
+    if settings.ENCODER_WEIGHTS and workspace.path(settings.ENCODER_WEIGHTS).is_file():
+        found.append(Source("ENCODER_WEIGHTS", workspace.path(settings.ENCODER_WEIGHTS), "encoder"))
     return found
 
 

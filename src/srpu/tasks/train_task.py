@@ -187,7 +187,7 @@ def _first_weights(job: Job, source: Source | None, *, resume: bool) -> tuple[Se
         settings.DECODER_NAME,
         settings.NUM_CLASSES,
         shrink=settings.SHRINK,
-        encoder_weights=None if resume else encoder_weights(settings, job.workspace),
+        encoder_weights=None if resume or source else encoder_weights(settings, job.workspace),
     )
     model.to(memory_format=torch.channels_last)
     if resume:  # its weights come with the state
