@@ -9,6 +9,7 @@ SrpuError                 anything the user can mend; the command line prints it
 │   ├── PairingError      an image with two masks, a mask with two images or none
 │   ├── IndexingError     an index that is missing, empty, out of date or unreadable
 │   └── LeakError         a test image that reached training
+├── StoreError            the store of labels and rounds: damaged, in use, or from a newer SRPU
 ├── ModelError            an encoder, decoder or combination that does not exist
 ├── TrainingError         training that cannot go on: the loss is no number any more
 └── CheckpointError       weights that cannot be read, are unsafe or belong to another model
@@ -49,6 +50,10 @@ class IndexingError(DataError):
 
 class LeakError(DataError):
     """A test image reached training."""
+
+
+class StoreError(SrpuError):
+    """The store of labels and rounds is damaged, in use, or from a newer SRPU."""
 
 
 class ModelError(SrpuError):
