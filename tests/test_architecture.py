@@ -22,7 +22,8 @@ ALLOWED = {
     "settings": {"errors"},
     "manual": GROUND | {"settings"},
     "wording": {"manual"},
-    "config": GROUND | {"constants", "settings", "manual", "wording"},
+    "reading": GROUND | {"constants", "settings", "manual", "wording"},
+    "config": GROUND | {"settings", "manual", "reading"},
     "data": GROUND,
     "models": GROUND,
     "learn": GROUND | {"data", "models"},
@@ -31,7 +32,7 @@ ALLOWED = {
     "report": GROUND | {"pictures"},
     "tasks": GROUND | {"settings", "manual", "config", "data", "models", "learn", "active", "pictures", "report"},
     "terminal": {"progress"},
-    "cli": GROUND | {"settings", "manual", "config", "tasks", "terminal"},
+    "cli": GROUND | {"settings", "manual", "reading", "config", "tasks", "terminal"},
     "__main__": {"cli"},
 }
 """For each room, or file beside the rooms, which others it may import."""

@@ -117,6 +117,47 @@ def test_byte_order_mark_of_an_editor_is_no_mistake(workspace: Workspace) -> Non
     assert load_settings("train", workspace).settings.SEED == 1
 
 
+def test_short_names_of_active_learning(workspace: Workspace) -> None:
+    write(
+        workspace,
+        "active_learning/active_learning_config.py",
+        "NUM_ITERATIONS = 20\nMAX_ACTIVE_LEARNING_ROUNDS = 10\nSAMPLES_PER_ITER = 1\nNUM_EPOCHS_PER_ITER = 10\n"
+        'UNCERTAINTY_METHODS = ["entropy", "mine"]\nLEARNING_RATE = 0.002\nTRAINING_CONFIG = {"batch_size": 4}\n',
+    )
+    settings = load_settings("active", workspace, ["UNCERTAINTY_STRATEGIES.margin.weight=3"]).settings
+    assert settings.MAX_ACTIVE_LEARNING_ROUNDS == 20  # the long name stands at its default, as it was written
+    assert settings.BATCH_SIZE_TO_LABEL == 1
+    training = settings.TRAINING_CONFIG
+    assert (training.num_epochs_per_round, training.batch_size, training.learning_rate) == (10, 4, 0.002)
+    settings = load_settings("active", workspace, ["BATCH_SIZE=2", "NUM_ITERATIONS=3"]).settings
+    assert (settings.TRAINING_CONFIG.batch_size, settings.MAX_ACTIVE_LEARNING_ROUNDS) == (2, 3)
+    on = {name: one.weight for name, one in settings.UNCERTAINTY_STRATEGIES.items() if one.enabled}
+    assert on == {"entropy": 1, "mine": 1}
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("NUM_ITERATIONS = 20", "MAX_ACTIVE_LEARNING_ROUNDS = 12"),
+        ("BATCH_SIZE = 2", 'TRAINING_CONFIG = {"batch_size": 4}'),
+        ('UNCERTAINTY_METHODS = ["margin"]', 'UNCERTAINTY_STRATEGIES = {"entropy": {"weight": 2}}'),
+    ],
+)
+def test_two_names_with_different_values(workspace: Workspace, short: str, long: str) -> None:
+    write(workspace, "active_learning/active_learning_config.py", f"{short}\n{long}\n")
+    with pytest.raises(SettingsError, match="two names of one setting") as error:
+        load_settings("active", workspace)
+    assert short.split()[0] in str(error.value)
+    assert long.split()[0] in str(error.value)
+
+
+def test_short_names_belong_to_active_learning(workspace: Workspace) -> None:
+    with pytest.raises(SettingsError, match="NUM_ITERATIONS"):
+        load_settings("train", workspace, ["NUM_ITERATIONS=3"])
+    with pytest.raises(SettingsError, match="must be a list of names"):
+        load_settings("active", workspace, ["UNCERTAINTY_METHODS=entropy"])
+
+
 def test_overrides(workspace: Workspace) -> None:
     write(workspace, "augmentation_config.py", "FLIP = {'enabled': False}\n")
     settings = load_settings(

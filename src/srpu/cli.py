@@ -147,7 +147,8 @@ def config_show(
     workspace: Folder = None,
 ) -> None:
     """Print every setting of a task: its value, where it came from, what it means."""
-    from srpu.config import DEFAULT, entries, load_settings
+    from srpu.config import entries, load_settings
+    from srpu.reading import DEFAULT
 
     file = ""
     for entry in entries(task, load_settings(task, _workspace(workspace), overrides or (), config)):

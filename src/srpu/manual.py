@@ -103,6 +103,8 @@ def config_text(file: str) -> str:
     for name, field in part.model_fields.items():
         manual = "\n".join(f"# {line}" for line in (field.description or "").splitlines())
         blocks.append(f"{manual}\n{name} = {literal(field.default, spread=True)}")
+    if part.EXAMPLE:
+        blocks.append("\n".join(f"# {line}" for line in part.EXAMPLE.splitlines()))
     return "\n\n".join(blocks) + "\n"
 
 

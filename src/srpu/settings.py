@@ -8,7 +8,7 @@ joins the files that all tasks share; each task's class adds its own file.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -31,6 +31,9 @@ class _File(BaseModel):
         allow_inf_nan=False,
         coerce_numbers_to_str=True,
     )
+
+    EXAMPLE: ClassVar[str] = ""
+    """Further settings to copy, which end the config file as a comment."""
 
 
 class Switch(_File):
@@ -771,6 +774,197 @@ class StageConfig(_File):
         return value
 
 
+class Strategy(_File):
+    """One way to tell which images are worth a label: is it on, and how much does it count."""
+
+    enabled: bool = True
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    description: str = ""
+
+
+class PredictionMasks(_File):
+    """What is drawn of the model's predictions for the images that are asked for."""
+
+    generate_prediction_masks: bool = True
+    save_colored_masks: bool = True
+    output_dir: str = "active_learning_predictions"
+
+
+class RoundTraining(_File):
+    """How the model of a round is trained; the names mean what they mean in train_config.py."""
+
+    num_epochs_per_round: Count = 100
+    steps_per_epoch: Count | None = None
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    optimizer: Literal["AdamW", "SGD"] = "AdamW"
+    loss_function: Literal["CELoss", "DiceLoss", "DiceCELoss", "FocalLoss"] = "DiceCELoss"
+    class_weights: list[Positive] | Literal["balanced"] | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    early_stopping_patience: Annotated[int, Field(ge=0)] = 15
+    max_minutes: Positive | None = None
+    encoder_lr_factor: Annotated[float, Field(gt=0, le=10)] = 1.0
+    freeze_encoder: bool = False
+    unfreeze_epoch: Annotated[int, Field(ge=2)] | None = None
+    warm_start: bool = False
+
+
+class ActiveLearningConfig(_File):
+    """Rounds of active learning (`srpu active`): train, ask for the masks that help most, take them in.
+
+    主动学习设置：训练、挑选最值得标注的图像、收回修改好的掩膜，如此循环。
+    """
+
+    EXAMPLE: ClassVar[str] = """\
+One image per round, in many short rounds: remove the # of these lines.
+每轮只标注一幅图像、进行多轮短训练：去掉下面各行的 #。
+NUM_ITERATIONS = 20
+SAMPLES_PER_ITER = 1
+NUM_EPOCHS_PER_ITER = 10"""
+
+    INITIAL_LABELED_SIZE: Annotated[int, Field(ge=0)] = 50
+    """Labelled training images that should be there before the first round. With fewer, the first round says so and
+    goes on, or with COLD_START asks for the missing ones.
+    第一轮之前应有的已标注训练图像数；不足时第一轮会提示并继续，若 COLD_START = True 则先请求标注缺少的图像。"""
+
+    BATCH_SIZE_TO_LABEL: Count = 20
+    """How many images, or regions, a round asks for.
+    每轮请求标注的图像（或区域）数。"""
+
+    MAX_ACTIVE_LEARNING_ROUNDS: Count = 10
+    """Rounds at most.
+    最多进行的轮数。"""
+
+    MIN_IMPROVEMENT_THRESHOLD: Share = 0.01
+    """The rounds end when even the upper end of the gain in mean Dice over the last PATIENCE rounds lies below this;
+    never with fewer than 5 validation groups.
+    最近 PATIENCE 轮平均 Dice 提升的区间上限仍低于该值时停止；验证组少于 5 个时不据此停止。"""
+
+    PATIENCE: Count = 5
+    """Over how many rounds the gain is looked at.
+    考察提升幅度所用的轮数。"""
+
+    LABEL_BUDGET: Count | None = None
+    """The rounds end when so many answers were taken in; None: no limit.
+    收到这么多个标注后停止；None 表示不限。"""
+
+    TARGET_SCORE: Share | None = None
+    """The rounds end when the mean Dice on the validation images reaches this; None: no target.
+    验证平均 Dice 达到该值后停止；None 表示不设目标。"""
+
+    COLD_START: bool = False
+    """With fewer than INITIAL_LABELED_SIZE labelled images, ask for the missing ones first: typical and different
+    images, which needs no trained model.
+    已标注图像少于 INITIAL_LABELED_SIZE 时，先请求标注缺少的图像：选择典型且互不相同的图像，不需要训练好的模型。"""
+
+    VALIDATION_SIZE: Annotated[int, Field(ge=0)] = 5
+    """With COLD_START and without validation images: how many are drawn at random, to be labelled for validation.
+    COLD_START = True 且没有验证图像时，随机抽取多少幅图像标注后用于验证。"""
+
+    QUERY: Literal["image", "region"] = "image"
+    """What is asked for: whole images, or windows of REGION_SIZE in them. The rest of an image stays "not labelled".
+    请求标注的单位：整幅图像（"image"），或图像中边长为 REGION_SIZE 的窗口（"region"）；窗口之外保持"未标注"。"""
+
+    REGION_SIZE: Annotated[int, Field(ge=16)] = 256
+    """Edge of a window in pixels.
+    窗口的边长（像素）。"""
+
+    REGION_SIZE_NM: Positive | None = None
+    """Edge of a window in nanometres, for images whose pixel size is known; None: REGION_SIZE.
+    窗口的边长（纳米），用于已知像素尺寸的图像；None 表示使用 REGION_SIZE。"""
+
+    REGION_CONTEXT: Annotated[int, Field(ge=0)] = 64
+    """Pixels around a window that are shown with it, and not labelled.
+    窗口四周一并显示、但不标注的像素数。"""
+
+    UNCERTAINTY_STRATEGIES: dict[str, Strategy] = {
+        "entropy": Strategy(description="Entropy of the class probabilities 类别概率的熵"),
+        "confidence": Strategy(description="How little probability the best class has 最可能类别的置信度低"),
+        "margin": Strategy(description="How close the second class comes 前两类概率接近"),
+        "boundary": Strategy(enabled=False, description="Entropy, counted near predicted boundaries 预测边界附近的熵"),
+        "ensemble": Strategy(enabled=False, description="How much several models disagree 多个模型的分歧"),
+    }
+    """How unsure the model is about an image, each way with its weight. A function in utils/uncertainty_util.py is
+    switched on by its name here.
+    模型对图像的不确定程度的各种度量及其权重；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。"""
+
+    DIVERSITY_STRATEGIES: dict[str, Strategy] = {
+        "core_set": Strategy(weight=0.5, description="Far from all that is labelled 远离已标注的图像"),
+        "cluster_based": Strategy(weight=0.3, description="Typical of many images 能代表许多图像"),
+    }
+    """How different the chosen images are from the labelled ones and from each other, each way with its weight.
+    所选图像彼此之间、与已标注图像之间的差异的度量及其权重。"""
+
+    BALANCE_CLASSES: bool = True
+    """Prefer images on which the model finds rare classes.
+    优先选择模型预测含有稀少类别的图像。"""
+
+    EXPLORATION: Annotated[float, Field(ge=0)] = 1.0
+    """How much chance the first rounds have in the choice; it fades until the last round. 0: none.
+    前几轮选择中的随机程度，到最后一轮逐渐减为零；0 表示没有随机性。"""
+
+    ENSEMBLE_SIZE: Annotated[int, Field(ge=2)] | None = None
+    """For "ensemble": train so many models in each round; None: the models of the last three promoted rounds, mirrored.
+    用于 "ensemble"：每轮训练这么多个模型；None 表示使用最近三个被采用轮次的模型及其镜像预测。"""
+
+    MAX_CLASS_LOSS: Share = 0.01
+    """A new model is not taken if a class surely loses more Dice than this on the validation images.
+    若某一类别的验证 Dice 确实下降超过该值，新模型不被采用。"""
+
+    TRAINING_CONFIG: RoundTraining = RoundTraining()
+    """How each round trains; "warm_start": True goes on from the last promoted model.
+    每轮的训练设置；"warm_start": True 表示从上一个被采用的模型继续训练。"""
+
+    PREDICTION_MASK_CONFIG: PredictionMasks = PredictionMasks()
+    """The predicted masks of the images that are asked for.
+    请求标注的图像的预测掩膜。"""
+
+    USE_PRETRAINED_MODEL: bool = False
+    """Start the first round from the model in PRETRAINED_MODEL_PATH.
+    第一轮从 PRETRAINED_MODEL_PATH 的模型开始训练。"""
+
+    PRETRAINED_MODEL_PATH: str | None = None
+    """A whole trained model to start from; None: none.
+    作为起点的完整模型；None 表示不使用。"""
+
+    PRETRAINED_ENCODER_PATH: str | None = None
+    """An encoder to start from, e.g. "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"; None: none.
+    作为起点的编码器，例如 "models/checkpoints/ssl_pretrained_resnet18/best_ssl_encoder.pth"；None 表示不使用。"""
+
+    CORRECTED_DIR: str = "active_learning/corrected"
+    """Corrected masks are looked for here, in the round's own folder to copy, and in LABELED_DIR.
+    在此文件夹、每轮的待标注文件夹以及 LABELED_DIR 中查找修改好的掩膜。"""
+
+    POLL_SECONDS: Positive = 10.0
+    """How often `srpu active run` looks for corrected masks while it waits.
+    `srpu active run` 等待时检查一次修改好的掩膜的间隔（秒）。"""
+
+    ANNOTATOR: str | None = None
+    """Who corrects the masks, for the record; None: your login name.
+    标注者姓名（记录用）；None 表示登录用户名。"""
+
+    SCORING_BATCH_SIZE: Count = 1
+    """Tiles that are computed at once while the pool is looked through; more can be faster on a GPU.
+    给图像池打分时同时计算的图块数；使用 GPU 时可适当增大。"""
+
+    @field_validator("UNCERTAINTY_STRATEGIES")
+    @classmethod
+    def _one_is_on(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
+        if not any(strategy.enabled and strategy.weight for strategy in value.values()):
+            raise ValueError("none is on; enable one, or nothing tells which images to ask for")
+        return value
+
+    @field_validator("DIVERSITY_STRATEGIES")
+    @classmethod
+    def _known_diversity(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
+        if unknown := sorted(set(value) - {"core_set", "cluster_based"}):
+            raise ValueError(f'there is no {unknown[0]}; there are "core_set" and "cluster_based"')
+        return value
+
+
 class InferenceConfig(_File):
     """How images are segmented (`srpu predict`).
 
@@ -910,6 +1104,18 @@ class InferenceSettings(InferenceConfig, Settings):
     """What prediction knows."""
 
 
+class ActiveLearningSettings(ActiveLearningConfig, Settings):
+    """What active learning knows."""
+
+    @field_validator("TRAINING_CONFIG")
+    @classmethod
+    def _one_weight_per_class(cls, value: RoundTraining, info: ValidationInfo) -> RoundTraining:
+        count = info.data.get("NUM_CLASSES")
+        if isinstance(value.class_weights, list) and count is not None and len(value.class_weights) != count:
+            raise ValueError(f"{len(value.class_weights)} class_weights for NUM_CLASSES = {count}; give one per class")
+        return value
+
+
 class EvaluationSettings(EvaluationConfig, Settings):
     """What evaluation knows."""
 
@@ -935,6 +1141,7 @@ FILES: dict[str, type[_File]] = {
     "finetune/multistage_finetune_config.py": MultistageFinetuneConfig,
     "selfup/ssl_config.py": SslConfig,
     "selfup/ssl_inspect_config.py": SslInspectConfig,
+    "active_learning/active_learning_config.py": ActiveLearningConfig,
     "inference/inference_config.py": InferenceConfig,
     "inference/evaluation_config.py": EvaluationConfig,
 }
@@ -951,6 +1158,7 @@ TASKS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
     ),
     "pretrain": (PretrainSettings, ("selfup/ssl_config.py",)),
     "inspect": (InspectSettings, ("selfup/ssl_inspect_config.py",)),
+    "active": (ActiveLearningSettings, ("active_learning/active_learning_config.py",)),
     "predict": (InferenceSettings, ("inference/inference_config.py",)),
     "evaluate": (EvaluationSettings, ("inference/evaluation_config.py",)),
 }
@@ -965,6 +1173,16 @@ STAGE_SETTINGS = (
 
 STAGE_ALIASES = {"base_lr": "learning_rate", "image_size": "crop_size"}
 """Other names of keys of a stage."""
+
+ACTIVE_ALIASES = {
+    "NUM_ITERATIONS": "MAX_ACTIVE_LEARNING_ROUNDS",
+    "SAMPLES_PER_ITER": "BATCH_SIZE_TO_LABEL",
+    "UNCERTAINTY_METHODS": "UNCERTAINTY_STRATEGIES",
+    "NUM_EPOCHS_PER_ITER": "TRAINING_CONFIG.num_epochs_per_round",
+    "BATCH_SIZE": "TRAINING_CONFIG.batch_size",
+    "LEARNING_RATE": "TRAINING_CONFIG.learning_rate",
+}
+"""Short names of active learning's settings."""
 
 ALIASES = {"IMAGE_SIZE": "CROP_SIZE"}
 """Old names that are still read, with a sentence that says so."""
