@@ -168,6 +168,12 @@ def test_the_interval_of_differences_is_not_cut():
     assert interval({"a": [0.9], "b": [-0.9]}) == (0, 0, 1)
 
 
+def test_a_surer_interval_reaches_further():
+    groups = {"a": [0.9], "b": [-0.9]}
+    assert difference_interval(groups, 0.99) == pytest.approx((0, -63.656741 * 0.9, 63.656741 * 0.9))
+    assert difference_interval(groups, 0.95) == difference_interval(groups)
+
+
 @pytest.mark.parametrize("groups", [{}, {"a": [0.5, 0.9]}, {"a": [0.7], "b": [math.nan]}])
 def test_fewer_than_two_groups_have_no_interval(groups):
     mean, low, high = interval(groups)

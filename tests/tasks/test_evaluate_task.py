@@ -25,7 +25,7 @@ from srpu.errors import (
 )
 from srpu.pictures import GAINED, WRONG
 from srpu.settings import EvaluationSettings
-from srpu.tasks import contender, evaluate_task
+from srpu.tasks import contender, evaluate_task, judging
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
 
@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_sentence(two, monkeypatch):
     def refuse(_: object) -> bytes:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(evaluate_task, "png_bytes", refuse)
+    monkeypatch.setattr(judging, "png_bytes", refuse)
     with pytest.raises(WorkspaceError, match=r"Cannot write .*001_a\.png: the disk is full"):
         two.evaluate()
     assert list((two.workspace.root / "evaluation_results").iterdir()) == []

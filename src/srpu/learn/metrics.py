@@ -180,8 +180,17 @@ def interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple[float, flo
     return mean, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def difference_interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
+def difference_interval(
+    values_by_group: Mapping[str, Sequence[float]], level: float = 0.95
+) -> tuple[float, float, float]:
     """The same as :func:`interval` for differences of scores, which may lie on either side of 0: nothing is cut off.
+
+    Args:
+        values_by_group: Differences, by group.
+        level: How often intervals of this kind hold the true difference, between 0 and 1.
+
+    Returns:
+        Mean, lower end, upper end; both ends are NaN with fewer than two groups.
 
     For group means 0.2, 0.1 and 0, t with two degrees of freedom reaches 4.303 × 0.1 / √3 = 0.248 to either side:
 
@@ -194,7 +203,7 @@ def difference_interval(values_by_group: Mapping[str, Sequence[float]]) -> tuple
     mean = nan_mean(means)
     if len(means) < 2:
         return mean, math.nan, math.nan
-    reach = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / math.sqrt(len(means)))
+    reach = float(stdtrit(len(means) - 1, (1 + level) / 2) * means.std(ddof=1) / math.sqrt(len(means)))
     return mean, mean - reach, mean + reach
 
 

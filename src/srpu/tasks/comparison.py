@@ -51,8 +51,12 @@ class Difference:
         return {name: json_number(value) if isinstance(value, float) else value for name, value in vars(self).items()}
 
 
-def verdict(differences: Mapping[str, Sequence[float]]) -> str:
+def verdict(differences: Mapping[str, Sequence[float]], level: float = 0.95) -> str:
     """What the differences of each group say: "better", "worse", "not distinguishable", or "n/a" without two groups.
+
+    Args:
+        differences: By group.
+        level: Of the interval that must leave out 0.
 
     >>> verdict({"a": [0.02], "b": [0.03], "c": [0.02], "d": [0.03], "e": [0.02]})
     'better'
@@ -65,7 +69,7 @@ def verdict(differences: Mapping[str, Sequence[float]]) -> str:
         return UNKNOWN
     if len(means) < ENOUGH_GROUPS:
         return WORSE if max(means) < 0 and metrics.nan_mean(means) < -PLAIN_LOSS else SAME
-    _, low, high = metrics.difference_interval(differences)
+    _, low, high = metrics.difference_interval(differences, level)
     return BETTER if low > 0 else WORSE if high < 0 else SAME
 
 
@@ -81,15 +85,16 @@ def paired_scores(matrix: metrics.Matrix, classes: ClassMap) -> Scores:
     return {"mean_dice": metrics.nan_mean(dice), **per_class, "mean_iou": metrics.nan_mean(iou)}
 
 
-def compare(this: Iterable[float], other: Iterable[float], groups: Iterable[str]) -> Difference:
-    """Compare a score of both sides, given image by image with the group of each image."""
+def compare(this: Iterable[float], other: Iterable[float], groups: Iterable[str], level: float = 0.95) -> Difference:
+    """Compare a score of both sides, given image by image with the group of each image; ``level`` is the interval's."""
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for ours, theirs, group in zip(this, other, groups, strict=True):
         if not math.isnan(ours - theirs):
             pairs[group].append((ours, theirs))
     apart = {group: [ours - theirs for ours, theirs in pair] for group, pair in pairs.items()}
     means = np.array([np.mean(pair, axis=0) for pair in pairs.values()] or [(math.nan, math.nan)]).mean(axis=0)
-    return Difference(float(means[0]), float(means[1]), *metrics.difference_interval(apart), len(apart), verdict(apart))
+    ends = metrics.difference_interval(apart, level)
+    return Difference(float(means[0]), float(means[1]), *ends, len(apart), verdict(apart, level))
 
 
 def signed(difference: float) -> str:

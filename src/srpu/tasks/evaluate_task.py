@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,17 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from srpu.data.classes import ClassMap, colour
 from srpu.data.index import Record, read_truth_version
 from srpu.errors import CheckpointError, IndexingError, SettingsError
-from srpu.files import make_folder, open_replacing, write_json, write_text, writing_to
-from srpu.learn import metrics
-from srpu.learn.calibrate import PixelSampler, pixels_each
-from srpu.pictures import RGB, error_map, legend, panel, png_bytes, stack, to_8bit
-from srpu.progress import track
+from srpu.files import make_folder, write_json, write_text, writing_to
 from srpu.settings import EvaluationSettings
 from srpu.tasks.calibration import calibration_json, judge_calibration
 from srpu.tasks.comparison import Comparison
@@ -30,12 +21,10 @@ from srpu.tasks.comparison_report import comparison_sections
 from srpu.tasks.contender import Contender, mask_contender, model_contender
 from srpu.tasks.cross_validation import advice, fold_contender
 from srpu.tasks.evaluation_report import Evaluation, counted, decimal, remarks, spread, write_evaluation
+from srpu.tasks.judging import file_name, judge_images, scale_of, write_png
 from srpu.tasks.rival import Rival, open_rival
 from srpu.tasks.runs import data_hash, versions
 from srpu.tasks.scores import (
-    ImageScore,
-    Scale,
-    Tally,
     by_part,
     classes_csv,
     image_json,
@@ -47,10 +36,6 @@ from srpu.tasks.wiring import Opener, class_map, enough_memory, load_records, ne
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-Ids = UInt8[np.ndarray, "h w"]
-PANEL_WIDTH = 3200
-"""Pixels across a panel's file; the report shows it smaller."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +142,9 @@ def _write_scores(
     write_json(folder / "scores.json", content)
     write_text(folder / "images.csv", images_csv(evaluation.judged))
     write_text(folder / "classes.csv", classes_csv({"all": summary, **evaluation.datasets}, classes))
-    _write_png(folder / "confusion.png", evaluation.confusion)
+    write_png(folder / "confusion.png", evaluation.confusion)
     if evaluation.calibration:
-        _write_png(folder / "reliability.png", evaluation.calibration.picture)
+        write_png(folder / "reliability.png", evaluation.calibration.picture)
 
 
 def _check_foreground(settings: EvaluationSettings) -> None:
@@ -201,7 +186,7 @@ def _records(settings: EvaluationSettings, workspace: Workspace) -> list[Record]
 @contextmanager
 def _results_folder(parent: Path, name: str) -> Iterator[Path]:
     """A new folder, claimed before the long work begins; it goes away again if the work fails."""
-    folder = _new_folder(parent, f"{datetime.now():%Y%m%d-%H%M%S}_{_file_name(name)}")
+    folder = _new_folder(parent, f"{datetime.now():%Y%m%d-%H%M%S}_{file_name(name)}")
     try:
         yield folder
     except BaseException:
@@ -229,23 +214,8 @@ def _judge(
     rival: Rival | None,
 ) -> Evaluation:
     """Predict, score and draw one image after the other."""
-    scale = Scale(class_map(settings), tuple(settings.FOREGROUND_CLASSES))
-    judged, samples = [], []
-    for number, record in enumerate(track(records, "judging"), start=1):
-        rows = opener.rows(record)
-        image, truth = opener.image(record)[:rows], opener.mask(record)[:rows]
-        sampler = PixelSampler(truth, pixels_each(len(records), len(scale.classes)))
-        labels, sure = contender.predict(record, image, sampler.put)
-        samples.append(sampler.sample())
-        tally = _tally(truth, labels, sure, len(scale.classes), settings.BOUNDARY_TOLERANCE)
-        if not tally.matrix.any():
-            log.warning("%s: its mask labels no pixel, so there is nothing to judge.", record.id)
-        name = _file_name(record.id.replace(Path(record.image).suffix, ""))
-        path = folder / "panels" / f"{number:03d}_{name[-80:]}.png"
-        _write_png(path, draw_panel(image, truth, labels, scale.classes))
-        judged.append(ImageScore(record, tally, scale.scores(tally), path))
-        if rival:
-            rival.judge(judged[-1], image, truth, labels)
+    scale = scale_of(settings)
+    judged, samples = judge_images(contender, records, opener, settings, folder, rival)
     facts = contender.facts | {
         "settings": f"boundary tolerance {settings.BOUNDARY_TOLERANCE:g} px, data bar {settings.DATABAR_ROWS}",
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
@@ -261,29 +231,6 @@ def _judge(
         worst_cases=settings.WORST_CASES,
         calibration=judge_calibration(contender.temperature, records, samples, contender.trained_on),
     )
-
-
-def draw_panel(image: np.ndarray, truth: Ids, labels: Ids, classes: ClassMap) -> RGB:
-    """Image, truth, prediction and errors side by side, with the classes' colours below."""
-    pictures = [to_8bit(image), colour(truth, classes), colour(labels, classes), error_map(truth, labels, image)]
-    sheet = panel(pictures, ["image", "truth", "prediction", "error"], width=PANEL_WIDTH)
-    return stack([sheet, legend(classes, sheet.shape[1])])
-
-
-def _tally(truth: Ids, labels: Ids, sure: Ids, classes: int, tolerance: float) -> Tally:
-    matrix = metrics.confusion(truth, labels, classes)
-    sure_matrix = matrix if sure is labels else metrics.confusion(truth, sure, classes)
-    return Tally(matrix, sure_matrix, metrics.boundary_hits(truth, labels, classes, tolerance))
-
-
-def _write_png(path: Path, picture: RGB) -> None:
-    with open_replacing(path) as file:
-        file.write(png_bytes(picture))
-
-
-def _file_name(text: str) -> str:
-    """``text`` without what file systems object to; letters of any language stay."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
 
 
 def _say(evaluation: Evaluation, report: Path, comparison: Comparison | None) -> None:
