@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srpu.data.draw import SPLITS
-from srpu.data.fingerprint import Fingerprint, fingerprint
 from srpu.data.groups import file_id, specimen
-from srpu.data.images import databar_rows, find_databar, read_image
 from srpu.data.index import Record
 from srpu.data.leaks import find_leaks
 from srpu.data.scan import Facts, Scan
@@ -21,7 +19,7 @@ from srpu.settings import Settings
 from srpu.tasks import index_task
 from srpu.tasks.index_summary import listed
 from srpu.tasks.leak_report import leak_sentences, write_leaks
-from srpu.tasks.readings import all_records, read_each
+from srpu.tasks.readings import Look, all_records, look, read_each
 from srpu.tasks.stats_task import FOLDER
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
@@ -70,14 +68,6 @@ class _Disk:
     unpaired: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What one image looks like, and how many rows of data bar count as image."""
-
-    fingerprint: Fingerprint
-    bar: int
-
-
 def run(settings: Settings, workspace: Workspace) -> Checked:
     """Compare the index with the disk, masks with images and classes, and the splits with each other.
 
@@ -94,7 +84,7 @@ def run(settings: Settings, workspace: Workspace) -> Checked:
         kinds[CLASSES] = _missing_classes(labelled, disk, settings)
     kinds[SPECIMENS] = _torn_specimens(labelled, settings)
     readable = [record for record in labelled if disk.unpaired or record.id in disk.facts]
-    looks, unreadable = read_each(readable, lambda record: _look(record, settings, workspace), "reading images")
+    looks, unreadable = read_each(readable, lambda record: look(record, settings, workspace), "reading images")
     kinds[UNUSABLE] += unreadable
     kinds[DATABARS] = _forgotten_databars(looks)
     compared = [record for record in readable if record.id in looks and record.split in SPLITS]
@@ -190,14 +180,7 @@ def _torn_specimens(labelled: Sequence[Record], settings: Settings) -> list[str]
     ]
 
 
-def _look(record: Record, settings: Settings, workspace: Workspace) -> _Look:
-    image = read_image(workspace.path(record.image), record.page)
-    told = databar_rows(image, settings.DATABAR_ROWS)
-    found = find_databar(image) if not told else 0  # a bar is the same in all images: it must not be compared
-    return _Look(fingerprint(image[: len(image) - told - found]), found)
-
-
-def _forgotten_databars(looks: Mapping[str, _Look]) -> list[str]:
+def _forgotten_databars(looks: Mapping[str, Look]) -> list[str]:
     bars = {id_: look.bar for id_, look in looks.items() if look.bar}
     if not bars:
         return []

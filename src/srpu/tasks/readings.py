@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
+from srpu.data.fingerprint import Fingerprint, fingerprint
+from srpu.data.images import databar_rows, find_databar, read_image
 from srpu.data.index import Record, read_manifest
 from srpu.errors import DataError
 from srpu.files import read_json
@@ -16,6 +19,14 @@ from srpu.tasks.wiring import load_records
 from srpu.workspace import Workspace
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one image looks like, and how many rows of data bar count as image."""
+
+    fingerprint: Fingerprint
+    bar: int
 
 
 def all_records(settings: Settings, workspace: Workspace) -> tuple[list[Record], list[Record]]:
@@ -33,6 +44,18 @@ def all_records(settings: Settings, workspace: Workspace) -> tuple[list[Record],
     if unlabelled and path.is_file() and not read_json(path).get("samples"):
         return [], unlabelled
     return load_records(settings, workspace), unlabelled
+
+
+def look(record: Record, settings: Settings, workspace: Workspace) -> Look:
+    """What the record's image looks like, without any data bar.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    image = read_image(workspace.path(record.image), record.page)
+    told = databar_rows(image, settings.DATABAR_ROWS)
+    found = find_databar(image) if not told else 0  # a bar is the same in all images: it must not be compared
+    return Look(fingerprint(image[: len(image) - told - found]), found)
 
 
 def read_each(records: Sequence[Record], read: Callable[[Record], T], doing: str) -> tuple[dict[str, T], list[str]]:
