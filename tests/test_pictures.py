@@ -8,11 +8,13 @@ from srpu.data.classes import ClassMap
 from srpu.pictures import (
     GAINED,
     WRONG,
+    Point,
     change_map,
     class_label,
     confusion_picture,
     curves,
     error_map,
+    growth_picture,
     jpeg_bytes,
     legend,
     overlay,
@@ -115,6 +117,23 @@ def test_curves_take_gaps_one_point_and_nothing():
     empty = curves({})
     assert drawn.shape[2] == empty.shape[2] == 3
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > len(np.unique(empty.reshape(-1, 3), axis=0))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [Point(10, float("nan"), float("nan"), float("nan"))],
+        [Point(10, 0.5, float("nan"), float("nan"))],
+        [Point(10, 0.5, 0.4, 0.6), Point(20, 0.4, 0.3, 0.5, False), Point(30, 0.6, 0.5, 0.7)],
+    ],
+)
+def test_growth_takes_gaps_one_point_and_nothing(points):
+    picture = growth_picture(points, x_label="labels", y_label="Dice", labels=("taken", "left"), target=0.9)
+    assert picture.ndim == 3
+    blue = (picture == (31, 111, 178)).all(axis=2).any()
+    assert blue == any(not np.isnan(point.y) for point in points)
+    assert (picture == (209, 73, 91)).all(axis=2).any() == any(not point.counts for point in points)
 
 
 def test_the_confusion_picture_has_a_column_for_no_class_only_if_used():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -161,6 +161,53 @@ def curves(series: Mapping[str, Sequence[float]], *, x_label: str = "epoch", y_l
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if series:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _render(figure)
+
+
+class Point(NamedTuple):
+    """A score, the ends of its interval (NaN: none), and whether it counts on or was left behind."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    counts: bool = True
+
+
+def growth_picture(
+    points: Sequence[Point], *, x_label: str, y_label: str, labels: tuple[str, str], target: float | None = None
+) -> RGB:
+    """Scores with their intervals against what was spent on them; a line joins those that count.
+
+    Args:
+        points: In order; undefined scores (NaN) are left out.
+        x_label: What was spent.
+        y_label: What is measured.
+        labels: What full and hollow marks mean.
+        target: Drawn as a dashed line.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(7.5, 3.6)
+    axes = figure.subplots()
+    for counts, label, colour_ in zip((True, False), labels, CURVES[:2], strict=True):
+        chosen = [point for point in points if point.counts == counts and not np.isnan(point.y)]
+        if not chosen:
+            continue
+        reach = np.nan_to_num([[point.y - point.low, point.high - point.y] for point in chosen]).clip(0).T
+        places, scores = [point.x for point in chosen], [point.y for point in chosen]
+        face, line = (colour_, "-") if counts else ("white", "none")
+        style: dict[str, Any] = {"marker": "o", "markerfacecolor": face, "linestyle": line, "linewidth": 1.8}
+        axes.errorbar(places, scores, reach, color=colour_, elinewidth=1, capsize=3, label=drawable(label), **style)
+    if target is not None:
+        axes.axhline(target, color="#1f2933", linewidth=1, linestyle="--", label=f"target {target:g}")
+    axes.set(xlabel=drawable(x_label), ylabel=drawable(y_label))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#e5e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _render(figure)
 

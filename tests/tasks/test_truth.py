@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import replace
@@ -32,6 +33,8 @@ from srpu.tasks.protected import protected
 from srpu.tasks.truth import Judged, compare_judged, gain, judge
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
+
+_COMPARE = protection._compare
 
 
 @pytest.fixture
@@ -317,16 +320,30 @@ def test_large_pools_are_compared_in_parts(bench, monkeypatch):
     records = [put(bench, "v.tif", texture(1), "val")]
     pool = pool_of(bench, a=texture(2), b=texture(3), c=texture(4), d=texture(1) // 2, e=texture(5))
     parts: list[int] = []
-    compare = protection._compare
 
-    def watched(part: dict[str, Fingerprint], *rest: object) -> dict[str, list[object]]:
+    def watched(part: dict[str, Fingerprint], *rest: object, in_full: bool) -> dict[str, list[object]]:
         parts.append(len(part))
-        return compare(part, *rest)
+        return _COMPARE(part, *rest, in_full=in_full)
 
     monkeypatch.setattr(protection, "_compare", watched)
     assert list(protected(records, pool, Settings(), bench)) == [pool[3].sha256]
     assert parts == [2, 2, 1]
     assert len(read_json(bench.path("cache/likeness/pool.json"))["alike"]) == 5
+
+
+def test_a_pool_too_large_for_every_pair_is_compared_exactly_before_it_is_asked_for(bench, monkeypatch):
+    """The likeliest partners of each judged image come first; whoever is about to be asked for meets all of them."""
+    monkeypatch.setattr(protection, "PAIRS_IN_FULL", 3)
+    monkeypatch.setattr(protection, "_compare", lambda *parts, in_full: {} if not in_full else compare(*parts))
+    compare = functools.partial(_COMPARE, in_full=True)
+    records = [put(bench, "v.tif", texture(1), "val")]
+    pool = pool_of(bench, a=texture(2), b=texture(3), c=texture(4), missed=texture(1) // 2)
+    assert protected(records, pool, Settings(), bench) == {}
+    assert protected(records, pool, Settings(), bench) == {}
+    assert list(protected(records, pool[2:], Settings(), bench, exact=True)) == [pool[3].sha256]
+    alike = read_json(bench.path("cache/likeness/pool.json"))["alike"]
+    assert [alike[record.sha256] for record in pool[:3]] == [False, False, None]
+    assert list(protected(records, pool, Settings(), bench)) == [pool[3].sha256]
 
 
 def test_nothing_is_protected_where_nothing_is_judged(bench):

@@ -62,9 +62,6 @@ class Stop:
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.reasons)
-
 
 def reasons_to_stop(
     rules: StopRules, *, rounds: int, pool: int, answers: int, score: float | None = None, gain: Gain | None = None

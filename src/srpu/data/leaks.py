@@ -48,7 +48,11 @@ class Leak(NamedTuple):
 
 
 def find_leaks(
-    splits: Sequence[str], hashes: Sequence[str], fingerprints: Sequence[Fingerprint], threshold: float
+    splits: Sequence[str],
+    hashes: Sequence[str],
+    fingerprints: Sequence[Fingerprint],
+    threshold: float,
+    pairs_in_full: int = PAIRS_IN_FULL,
 ) -> list[Leak]:
     """All pairs of different splits that show the same, the surest first.
 
@@ -57,9 +61,10 @@ def find_leaks(
         hashes: Of each picture's pixels; equal ones are the same picture.
         fingerprints: Of each picture.
         threshold: Correlation from which on two pictures count as near duplicates.
+        pairs_in_full: How many pairs are correlated at most, 3 ms each; of more, the likeliest.
     """
     members = {split: np.array([n for n, own in enumerate(splits) if own == split], np.int64) for split in SPLITS}
-    partners = max(_LEAST_PARTNERS, PAIRS_IN_FULL // max(len(members["val"]) + len(members["test"]), 1))
+    partners = max(_LEAST_PARTNERS, pairs_in_full // max(len(members["val"]) + len(members["test"]), 1))
     leaks = []
     for number, split in enumerate(SPLITS[1:], start=1):  # each split is compared with those before it
         earlier = np.concatenate([members[name] for name in SPLITS[:number]])

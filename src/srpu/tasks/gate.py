@@ -111,8 +111,9 @@ def decide(
     remarks = _unjudged_sentence(unjudged) if new else ()
     groups = len({image.group for image in new.values()})
     if best is None:
-        unseen = "" if new else "; without validation images nobody can tell how good it is, so label some for it"
-        reason = f"It is the first model, so it is taken{unseen}."
+        reason = "It is the first model, so it is taken."
+        if not new:
+            reason = "It is the first model, so it is taken unseen; label some images for validation, to judge models."
         return Decision(True, FIRST, reason, groups=groups, unjudged=unjudged, remarks=remarks)
     if set(best) != set(new):
         raise ValueError("the best model was judged on other images than the new one; judge it again on these")

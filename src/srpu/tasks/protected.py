@@ -35,6 +35,15 @@ log = logging.getLogger(__name__)
 AT_ONCE = 4000
 """Images of the pool that are held as thumbnails together: 140 MB."""
 
+PAIRS_IN_FULL = 60_000
+"""Pairs up to which each image of the pool is correlated with each judged one: three minutes, once."""
+
+LIKELIEST = 5_000
+"""Of more, so many pairs of each part of the pool."""
+
+UNSURE = False
+"""In place of nothing found: the image has met its likeliest partners only."""
+
 _NOUNS = {"val": "validation", "test": "test"}
 
 
@@ -58,15 +67,16 @@ class _Memory:
 
     Attributes:
         made_with: Of everything that the results depend on.
-        alike: Of each image of the pool, by hash: None, or which judged image it is like, how much and how.
+        alike: Of each image of the pool, by hash: which judged image it is like, how much and how; None: none; or
+            UNSURE.
     """
 
     made_with: str
-    alike: dict[str, list[Any] | None] = field(default_factory=dict)
+    alike: dict[str, list[Any] | bool | None] = field(default_factory=dict)
 
 
 def protected(
-    records: Sequence[Record], pool: Sequence[Record], settings: Settings, workspace: Workspace
+    records: Sequence[Record], pool: Sequence[Record], settings: Settings, workspace: Workspace, *, exact: bool = False
 ) -> dict[str, str]:
     """The images of ``pool`` that may not be asked for, by hash, and one sentence why.
 
@@ -78,6 +88,8 @@ def protected(
         pool: Images without a mask.
         settings: Of the verb.
         workspace: Where the images and the cache are.
+        exact: Correlate every pair however many there are, as with the few images that are about to be asked for; else
+            a large pool meets its likeliest partners only.
 
     Raises:
         IndexingError: json/splits.json is damaged.
@@ -97,7 +109,7 @@ def protected(
         elif any(one.split in _NOUNS for one in kin) and (sentence := _kept_with(record, kin)):
             why[record.sha256] = sentence
     left = {record.sha256: record for record in pool if record.sha256 not in why}
-    return why | _alike(list(left.values()), list(judged.values()), settings, workspace)
+    return why | _alike(list(left.values()), list(judged.values()), settings, workspace, exact=exact)
 
 
 def _decided(records: Sequence[Record], settings: Settings, workspace: Workspace) -> Iterator[Judged]:
@@ -135,41 +147,41 @@ def _page(id_: str) -> int | None:
 
 
 def _alike(
-    pool: Sequence[Record], judged: Sequence[Judged], settings: Settings, workspace: Workspace
+    pool: Sequence[Record], judged: Sequence[Judged], settings: Settings, workspace: Workspace, *, exact: bool
 ) -> dict[str, str]:
     """The images of ``pool`` that show the same field as a judged one, or that cannot be compared."""
     folder = workspace.path(settings.CACHE_DIR) / "likeness"
     known = _fingerprints(folder, judged, settings, workspace)
     memory = _remembered(folder, known, settings)
     problems: dict[str, str] = {}
-    waiting = [record for record in pool if record.sha256 not in memory.alike]
+    waiting = [r for r in pool if r.sha256 not in memory.alike or (exact and memory.alike[r.sha256] is UNSURE)]
     if known:
+        in_full = exact or len(waiting) * len(known) <= PAIRS_IN_FULL
         for start in range(0, len(waiting), AT_ONCE):
             chunk = waiting[start : start + AT_ONCE]
             looks, _ = read_each(chunk, lambda record: look(record, settings, workspace), "reading the pool")
-            compared = [record for record in chunk if record.id in looks]
             problems |= {r.sha256: f"{r.id} cannot be read or compared." for r in chunk if r.id not in looks}
-            found = _compare(
-                {r.sha256: looks[r.id].fingerprint for r in compared}, known, settings.NEAR_DUPLICATE_CORRELATION
-            )
-            memory.alike |= {record.sha256: found.get(record.sha256) for record in compared}
+            prints = {r.sha256: looks[r.id].fingerprint for r in chunk if r.id in looks}
+            found = _compare(prints, known, settings.NEAR_DUPLICATE_CORRELATION, in_full=in_full)
+            memory.alike |= {sha256: found.get(sha256, None if in_full else UNSURE) for sha256 in prints}
             write_json(folder / "pool.json", vars(memory), indent=None)
     named = {one.sha256: str(one) for one in judged}
     return problems | {
         record.sha256: f"{record.id} shows nearly the same as {named[like[0]]} (correlation {like[1]:.2f}, {like[2]})."
         for record in pool
-        if (like := memory.alike.get(record.sha256))
+        if isinstance(like := memory.alike.get(record.sha256), list)
     }
 
 
 def _compare(
-    pool: Mapping[str, Fingerprint], judged: Mapping[str, Fingerprint], threshold: float
+    pool: Mapping[str, Fingerprint], judged: Mapping[str, Fingerprint], threshold: float, *, in_full: bool
 ) -> dict[str, list[Any]]:
     """For each image of the pool that is like a judged one: the surest."""
     hashes = [*pool, *judged]
     splits = ["train"] * len(pool) + ["val"] * len(judged)
     found: dict[str, list[Any]] = {}
-    for leak in find_leaks(splits, hashes, [*pool.values(), *judged.values()], threshold):  # the surest come first
+    limit = len(pool) * len(judged) if in_full else LIKELIEST
+    for leak in find_leaks(splits, hashes, [*pool.values(), *judged.values()], threshold, limit):  # the surest first
         found.setdefault(hashes[leak.first], [hashes[leak.second], round(leak.correlation, 4), leak.how])
     return found
 

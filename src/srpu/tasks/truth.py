@@ -207,6 +207,7 @@ def evaluation_settings(settings: Settings) -> EvaluationSettings:
     own = {
         name: getattr(settings, name) for name in ("BOUNDARY_TOLERANCE", "FLIP_AVERAGING") if hasattr(settings, name)
     }
+    own["BATCH_SIZE"] = getattr(settings, "SCORING_BATCH_SIZE", 1)
     return EvaluationSettings(**shared, **own, EVALUATION_SPLIT="val")
 
 
