@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from srpu.active import schema
 from srpu.active import store as store_module
@@ -52,6 +54,8 @@ def test_a_window_is_laid_over_what_is_labelled(store: Store) -> None:
     expected[0:2, 2:4] = 1
     expected[2, 2:4] = 2
     np.testing.assert_array_equal(store.ids(store.current()["a"]), expected)
+    with pytest.raises(ValueError, match="needs the image's shape"):
+        store.accept("b", patch, state="edited", who="Li", window=Window(1, 2, 2, 2))
 
 
 def test_not_reviewed_labels_say_so(store: Store) -> None:
@@ -148,6 +152,42 @@ def test_scores_by_model(store: Store) -> None:
     assert features is not None
     np.testing.assert_array_equal(features, [0, 0.125, 0.25, 0.375])
     assert list(store.scores("m2")) == [("000", {"entropy": 0.5}, None)]
+
+
+def test_whoever_reads_scores_may_write(store: Store) -> None:
+    store.put_scores("m", ((f"{n:03d}", {}, None) for n in range(120)))
+    for image, _, _ in store.scores("m"):
+        store.accept(image, ids(1), state="drawn", who="Li")
+    assert len(store.current()) == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("SQLITE_BUSY", "another process holds it"),
+        ("SQLITE_FULL", "the disk is full"),
+        ("SQLITE_READONLY_DBMOVED", "may not be written to"),
+        ("SQLITE_IOERR_WRITE", "disk does not answer"),
+        ("SQLITE_CORRUPT", "is damaged .* move it away"),
+    ],
+)
+def test_only_a_damaged_store_is_called_damaged(tmp_path: Path, name: str, says: str) -> None:
+    cause = sqlite3.OperationalError("as the database says it")
+    cause.sqlite_errorname = name
+    sentence = schema.refusal(tmp_path / FILE, tmp_path, OperationalError(None, None, cause))
+    assert re.search(says, sentence)
+
+
+def test_a_store_that_another_program_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = sqlite3.connect(store.folder / FILE, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(
+        store, "_engine", create_engine(f"sqlite:///{store.folder / FILE}", connect_args={"timeout": 0})
+    )
+    with pytest.raises(StoreError, match="another process holds it"):
+        store.rounds()
+    holder.close()
+    assert store.rounds() == []
 
 
 def test_an_interrupted_scoring_keeps_what_it_had(store: Store) -> None:

@@ -67,9 +67,11 @@ def _refuse_others(path: Path, beat: float, silent: float) -> None:
     there = _read(path)
     if there is None or there.get("host") == platform.node():
         return  # on this computer the operating system has just told that nobody holds it
-    if 0 <= time.time() - float(there.get("alive", 0)) < silent:
+    alive, now = there.get("alive"), time.time()
+    age = now - alive if isinstance(alive, int | float) else silent
+    if 0 <= age < silent:
         raise StoreError(_taken(there))
-    if time.time() < float(there.get("alive", 0)):
+    if age < 0:
         time.sleep(min(2 * beat, silent))
         if _read(path) != there:
             raise StoreError(_taken(there))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
-    Float,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -95,8 +95,17 @@ scores = Table(
     Column("image", String, primary_key=True),
     Column("scores", JSON, nullable=False),
     Column("features", LargeBinary),
-    Column("seconds", Float),
 )
+
+_CURES = {
+    "SQLITE_BUSY": "another process holds it; wait for that to end and try again",
+    "SQLITE_LOCKED": "another process holds it; wait for that to end and try again",
+    "SQLITE_FULL": "the disk is full; free some space and try again",
+    "SQLITE_READONLY": "it may not be written to; change its permissions and those of its folder",
+    "SQLITE_CANTOPEN": "it may not be opened; change its permissions and those of its folder",
+    "SQLITE_IOERR": "its disk does not answer; check the disk or the network folder and try again",
+}
+"""What stands in the way of a store that is in order, by the beginning of SQLite's name for it."""
 
 Migration = Callable[[Connection], None]
 
@@ -135,17 +144,25 @@ def open_engine(
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if not read_only else "BEGIN")
+        connection.exec_driver_sql("BEGIN")
 
-    try:
-        _make_or_migrate(engine, path, backups, read_only=read_only, migrations=migrations)
-    except DatabaseError as error:
-        engine.dispose()
-        raise StoreError(damaged(path, backups, str(error.orig))) from error
-    except BaseException:
-        engine.dispose()
-        raise
+    with ExitStack() as unless_it_opens:
+        unless_it_opens.callback(engine.dispose)
+        try:
+            _make_or_migrate(engine, path, backups, read_only=read_only, migrations=migrations)
+        except DatabaseError as error:
+            raise StoreError(refusal(path, backups, error)) from error
+        unless_it_opens.pop_all()
     return engine
+
+
+def refusal(path: Path, backups: Path, error: DatabaseError) -> str:
+    """The sentence about what the database would not do."""
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    for code, cure in _CURES.items():
+        if name.startswith(code):
+            return f"The store {path} cannot be used now: {cure}; nothing is lost."
+    return damaged(path, backups, str(error.orig))
 
 
 def damaged(path: Path, backups: Path, why: str) -> str:

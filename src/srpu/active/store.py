@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float16
-from sqlalchemy import Connection, Engine, Row, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Engine, Row, Table, insert, select
 from sqlalchemy.exc import DatabaseError
 
 from srpu.active import schema
@@ -66,12 +65,7 @@ class Store:
 
     def remember_images(self, images: Iterable[StoredImage]) -> None:
         """Know these images; what was known of one under the same hash is replaced."""
-        with self._writing() as connection:
-            for image in images:
-                row = asdict(image)
-                connection.execute(
-                    upsert(schema.images).values(row).on_conflict_do_update(index_elements=["sha256"], set_=row)
-                )
+        self._replace(schema.images, [asdict(image) for image in images])
 
     def images(self) -> dict[str, StoredImage]:
         """Every known image by its hash."""
@@ -100,19 +94,22 @@ class Store:
             state: How it came about.
             who: Who made it.
             window: The part that ``ids`` show; it is laid over what is labelled already, except where it is 255.
-            shape: Height and width of the image, for the first window of it.
+            shape: Height and width of the image, which the first window of it needs.
             prediction: Hash of the model whose prediction it began as.
             query: What it answers.
             batch: A name for what is taken in, and taken back, together; None: it is never taken back by :meth:`undo`.
 
         Raises:
             StoreError: A mask that is merged with cannot be read.
+            ValueError: It is the first window of the image, and there is no ``shape``.
             WorkspaceError: The disk is full.
         """
         whole = ids
         if window is not None:
             before = self.current().get(image)
-            whole = np.full(shape or ids.shape, IGNORE, np.uint8) if before is None else self.ids(before).copy()
+            if before is None and shape is None:
+                raise ValueError("the first window of an image needs the image's shape")
+            whole = np.full(shape or (), IGNORE, np.uint8) if before is None else self.ids(before)
             part = whole[window.slices]
             whole[window.slices] = np.where(ids == IGNORE, part, ids)
         mask = write_label(self.folder, whole)
@@ -133,7 +130,7 @@ class Store:
                 _event(connection, "taken in", number, {"batch": batch})
             if query is not None:
                 _event(connection, "answered", query.number, {"label": number})
-        return next(label for label in reversed(self.labels()) if label.number == number)
+        return _label(self._read(select(schema.labels).where(schema.labels.c.number == number))[0])
 
     def labels(self) -> list[Label]:
         """Every label that was ever accepted, the oldest first."""
@@ -252,32 +249,35 @@ class Store:
 
     # scores
 
-    def put_scores(self, model: str, items: Iterable[tuple[str, Mapping[str, Any], np.ndarray | None]]) -> int:
-        """Remember what ``model`` finds in images, given by hash, as they come; gives how many there were."""
+    def put_scores(self, model: str, items: Iterable[tuple[str, Mapping[str, Any], np.ndarray | None]]) -> None:
+        """Remember what ``model`` finds in images, given by hash, as they come."""
         batch: list[dict[str, Any]] = []
-        count = 0
         for image, found, features in items:
             blob = None if features is None else np.asarray(features, np.float16).tobytes()
             batch.append({"model": model, "image": image, "scores": dict(found), "features": blob})
-            count += 1
             if len(batch) >= _AT_ONCE:
-                self._put(batch)
+                self._replace(schema.scores, batch)
                 batch = []
-        self._put(batch)
-        return count
+        self._replace(schema.scores, batch)
 
     def scored(self, model: str) -> set[str]:
         """The images that ``model`` has scored."""
         return {row.image for row in self._read(select(schema.scores.c.image).where(schema.scores.c.model == model))}
 
     def scores(self, model: str) -> Iterator[tuple[str, dict[str, Any], Float16[np.ndarray, " d"] | None]]:
-        """What ``model`` found, by image in the order of hashes, one at a time."""
+        """What ``model`` found, by image in the order of hashes, one at a time.
+
+        Only a part is read at once, and nothing is held between parts: whoever iterates may write.
+        """
         table = schema.scores
         wanted = select(table.c.image, table.c.scores, table.c.features).where(table.c.model == model)
-        with self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=_AT_ONCE).execute(wanted.order_by(table.c.image)):
+        part = self._read(wanted.order_by(table.c.image).limit(_AT_ONCE))
+        while part:
+            for row in part:
                 features = None if row.features is None else np.frombuffer(row.features, np.float16)
                 yield row.image, row.scores, features
+            later = wanted.where(table.c.image > part[-1].image)
+            part = self._read(later.order_by(table.c.image).limit(_AT_ONCE))
 
     # models
 
@@ -344,19 +344,16 @@ class Store:
             "promotions": [asdict(one) for one in self.promotions()],
         }
 
-    def backup(self, why: str) -> Path:
-        """Copy the store; gives the copy."""
-        return schema.backup(self.folder / FILE, self._backups, why)
-
     def _note(self, number: int, phase: Phase, facts: Mapping[str, Any]) -> Round:
         with self._writing() as connection:
             _event(connection, "round", number, {"phase": phase, **facts})
         return next(round_ for round_ in self.rounds() if round_.number == number)
 
-    def _put(self, batch: Sequence[dict[str, Any]]) -> None:
-        if batch:
+    def _replace(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows in the place of those with the same keys."""
+        if rows:
             with self._writing() as connection:
-                connection.execute(upsert(schema.scores).prefix_with("OR REPLACE"), batch)
+                connection.execute(insert(table).prefix_with("OR REPLACE"), rows)
 
     def _events(self, *kinds: str) -> list[Row[Any]]:
         table = schema.events
@@ -377,7 +374,7 @@ class Store:
         try:
             yield
         except DatabaseError as error:
-            raise StoreError(schema.damaged(self.folder / FILE, self._backups, str(error.orig))) from error
+            raise StoreError(schema.refusal(self.folder / FILE, self._backups, error)) from error
 
 
 def _event(connection: Connection, kind: str, subject: int, facts: Mapping[str, Any]) -> None:

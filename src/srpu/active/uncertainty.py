@@ -119,7 +119,7 @@ def own_strategies(path: Path) -> dict[str, Strategy]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # the user's code may raise anything
         raise SettingsError(f"{path} cannot be run ({type(error).__name__}: {error}); correct it.") from error
     own = getmembers(module, lambda one: isfunction(one) and one.__module__ == module.__name__)
     return {name: _checked(name, function, path) for name, function in own if not name.startswith("_")}
@@ -131,7 +131,7 @@ def _checked(name: str, function: Strategy, path: Path) -> Strategy:
     def strategy(probabilities: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
         try:
             answer = function(probabilities)
-        except Exception as error:
+        except Exception as error:  # the user's code may raise anything
             raise SettingsError(f"{name} in {path} fails ({type(error).__name__}: {error}); correct it.") from error
         wanted = (probabilities.shape[0], *probabilities.shape[2:])
         if not isinstance(answer, Tensor) or tuple(answer.shape) != wanted:

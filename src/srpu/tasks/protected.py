@@ -48,7 +48,7 @@ _NOUNS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedOn:
     """An image that models are judged on; ``record`` is None where the file is gone for now."""
 
     id: str
@@ -98,7 +98,7 @@ def protected(
     judged = {one.sha256: one for one in decided if one.split in _NOUNS}
     if not judged:
         return {}
-    groups: dict[str, list[Judged]] = defaultdict(list)
+    groups: dict[str, list[JudgedOn]] = defaultdict(list)
     for one in decided:
         groups[one.group].append(one)
     why: dict[str, str] = {}
@@ -112,18 +112,18 @@ def protected(
     return why | _alike(list(left.values()), list(judged.values()), settings, workspace, exact=exact)
 
 
-def _decided(records: Sequence[Record], settings: Settings, workspace: Workspace) -> Iterator[Judged]:
+def _decided(records: Sequence[Record], settings: Settings, workspace: Workspace) -> Iterator[JudgedOn]:
     """Every labelled image and its split ("None": in a gap), also of those that are gone."""
     there = {record.sha256: record for record in records}
     for record in records:
-        yield Judged(record.id, record.sha256, record.group, str(record.split), record)
+        yield JudgedOn(record.id, record.sha256, record.group, str(record.split), record)
     if settings.SPLIT_FILE is None and (splits := read_splits(workspace.path(settings.SPLITS_JSON))):
         for entry in splits.entries:
             if entry.sha256 not in there or entry.split in _NOUNS:
-                yield Judged(entry.id, entry.sha256, entry.group, str(entry.split), there.get(entry.sha256))
+                yield JudgedOn(entry.id, entry.sha256, entry.group, str(entry.split), there.get(entry.sha256))
 
 
-def _kept_with(record: Record, kin: Sequence[Judged]) -> str:
+def _kept_with(record: Record, kin: Sequence[JudgedOn]) -> str:
     """Why an image is kept with its group, part of which is judged on; "" if it need not be."""
     page = _page(record.id)
     if page is None or record.group != file_id(record.id):
@@ -147,7 +147,7 @@ def _page(id_: str) -> int | None:
 
 
 def _alike(
-    pool: Sequence[Record], judged: Sequence[Judged], settings: Settings, workspace: Workspace, *, exact: bool
+    pool: Sequence[Record], judged: Sequence[JudgedOn], settings: Settings, workspace: Workspace, *, exact: bool
 ) -> dict[str, str]:
     """The images of ``pool`` that show the same field as a judged one, or that cannot be compared."""
     folder = workspace.path(settings.CACHE_DIR) / "likeness"
@@ -198,7 +198,7 @@ def _remembered(folder: Path, judged: Iterable[str], settings: Settings) -> _Mem
 
 
 def _fingerprints(
-    folder: Path, judged: Sequence[Judged], settings: Settings, workspace: Workspace
+    folder: Path, judged: Sequence[JudgedOn], settings: Settings, workspace: Workspace
 ) -> dict[str, Fingerprint]:
     """What judged images look like, as far as their files are there or were once."""
     path = folder / "judged.npz"
