@@ -307,7 +307,13 @@ def test_two_processes_train_together(workspace: Workspace) -> None:
 def test_ctrl_c_ends_with_one_sentence(workspace: Workspace) -> None:
     command = [sys.executable, "-m", "srpu", "train", "--workspace", str(workspace.root)]
     command += [part for override in [*SMALL, "NUM_EPOCHS=500"] for part in ("--set", override)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+    # A suite that a script started in the background ignores Ctrl-C, and its children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         assert process.stderr is not None
         for line in process.stdout:
