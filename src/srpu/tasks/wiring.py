@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from srpu.active.labels import read_label
 from srpu.data.cache import Cache
 from srpu.data.images import databar_rows, pixel_hash, read_image
 from srpu.data.index import Record, read_manifest
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 PRETRAINED = "pretrain"
 """In place of a split: the network has seen the image without its mask."""
+
+KEPT = "kept ids"
+"""How the mask of a record was read: as active learning keeps it, class ids in a grey PNG."""
 
 SYNTHETIC = "synthetic"
 """The data set that is generated."""
@@ -280,10 +284,12 @@ class Opener:
         shape, bar = (record.height, record.width), record.height - self.rows(record)
 
         def decode() -> np.ndarray:
-            return fit_mask(read_mask(path, self._classes, record.mask_page).ids, shape, bar, path)
+            kept = record.mask_read_by == KEPT
+            ids = read_label(path) if kept else read_mask(path, self._classes, record.mask_page).ids
+            return fit_mask(ids, shape, bar, path)
 
         reading = sorted(self._classes.state().items())
-        return self._cache.get(_key(path, "mask", record.mask_page, shape, bar, reading), decode)
+        return self._cache.get(_key(path, "mask", record.mask_page, shape, bar, record.mask_read_by, reading), decode)
 
 
 @contextmanager
