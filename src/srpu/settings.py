@@ -1141,6 +1141,7 @@ FILES: dict[str, type[_File]] = {
     "finetune/multistage_finetune_config.py": MultistageFinetuneConfig,
     "selfup/ssl_config.py": SslConfig,
     "selfup/ssl_inspect_config.py": SslInspectConfig,
+    "active_learning/active_learning_config.py": ActiveLearningConfig,
     "inference/inference_config.py": InferenceConfig,
     "inference/evaluation_config.py": EvaluationConfig,
 }
@@ -1157,6 +1158,7 @@ TASKS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
     ),
     "pretrain": (PretrainSettings, ("selfup/ssl_config.py",)),
     "inspect": (InspectSettings, ("selfup/ssl_inspect_config.py",)),
+    "active": (ActiveLearningSettings, ("active_learning/active_learning_config.py",)),
     "predict": (InferenceSettings, ("inference/inference_config.py",)),
     "evaluate": (EvaluationSettings, ("inference/evaluation_config.py",)),
 }
