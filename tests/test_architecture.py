@@ -32,7 +32,9 @@ ALLOWED = {
     "report": GROUND | {"pictures"},
     "tasks": GROUND | {"settings", "manual", "config", "data", "models", "learn", "active", "pictures", "report"},
     "terminal": {"progress"},
-    "cli": GROUND | {"settings", "manual", "reading", "config", "tasks", "terminal"},
+    "cli": GROUND | {"settings", "manual", "reading", "config", "tasks", "terminal", "cli_options", "cli_active"},
+    "cli_options": GROUND | {"config"},
+    "cli_active": {"cli_options", "tasks"},
     "__main__": {"cli"},
 }
 """For each room, or file beside the rooms, which others it may import."""

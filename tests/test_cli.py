@@ -15,7 +15,9 @@ from srpu.errors import DataError
 from srpu.manual import write_configs
 from srpu.settings import FILES, TASKS
 
-VERBS = ("init", "demo", "doctor", "config", "index", "stats", "check", "train", "evaluate", "predict", "masks")
+VERBS = (
+    "init", "demo", "doctor", "config", "index", "stats", "check", "train", "evaluate", "predict", "masks", "active"
+)  # fmt: skip
 
 Run = Callable[..., tuple[int, str, str]]
 Stub = Callable[..., list[Any]]

@@ -9,7 +9,7 @@ from srpu import wording
 from srpu.config import check_configs, entries, load_settings, read_stages
 from srpu.errors import SettingsError
 from srpu.manual import write_configs
-from srpu.settings import FILES, TASKS, ActiveLearningConfig, ActiveLearningSettings
+from srpu.settings import FILES, TASKS
 from srpu.workspace import Workspace
 
 
@@ -120,14 +120,6 @@ def test_byte_order_mark_of_an_editor_is_no_mistake(workspace: Workspace) -> Non
 ACTIVE_FILE = "active_learning/active_learning_config.py"
 
 
-@pytest.fixture
-def active(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Active learning as a task: its settings are there before its verb is."""
-    monkeypatch.setitem(FILES, ACTIVE_FILE, ActiveLearningConfig)
-    monkeypatch.setitem(TASKS, "active", (ActiveLearningSettings, (ACTIVE_FILE,)))
-
-
-@pytest.mark.usefixtures("active")
 def test_short_names_of_active_learning(workspace: Workspace) -> None:
     write(
         workspace,
@@ -154,7 +146,6 @@ def test_short_names_of_active_learning(workspace: Workspace) -> None:
         ('UNCERTAINTY_METHODS = ["margin"]', 'UNCERTAINTY_STRATEGIES = {"entropy": {"weight": 2}}'),
     ],
 )
-@pytest.mark.usefixtures("active")
 def test_two_names_with_different_values(workspace: Workspace, short: str, long: str) -> None:
     write(workspace, "active_learning/active_learning_config.py", f"{short}\n{long}\n")
     with pytest.raises(SettingsError, match="two names of one setting") as error:
@@ -163,7 +154,6 @@ def test_two_names_with_different_values(workspace: Workspace, short: str, long:
     assert long.split()[0] in str(error.value)
 
 
-@pytest.mark.usefixtures("active")
 def test_short_names_belong_to_active_learning(workspace: Workspace) -> None:
     with pytest.raises(SettingsError, match="NUM_ITERATIONS"):
         load_settings("train", workspace, ["NUM_ITERATIONS=3"])

@@ -9,41 +9,28 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from srpu import __version__
-from srpu.errors import SrpuError, WorkspaceError
+from srpu import __version__, cli_active
+from srpu.cli_options import PLAIN, ConfigFile, Folder, Overrides, load, open_workspace, workspace_if_any
+from srpu.errors import SrpuError
 from srpu.terminal import speaking
-from srpu.workspace import Workspace
 
-_PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    **_PLAIN,
+    **PLAIN,
 )
-config = typer.Typer(help="Write, show and check the config files.", **_PLAIN)
-masks = typer.Typer(help="Mend mask files.", **_PLAIN)
+config = typer.Typer(help="Write, show and check the config files.", **PLAIN)
+masks = typer.Typer(help="Mend mask files.", **PLAIN)
 app.add_typer(config, name="config")
 app.add_typer(masks, name="masks")
-weights = typer.Typer(help="Take weights out of other programs' files.", **_PLAIN)
+weights = typer.Typer(help="Take weights out of other programs' files.", **PLAIN)
 app.add_typer(weights, name="weights")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change one setting for this run, e.g. NUM_EPOCHS=5 or FLIP.p=0.3."
-    ),
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="A further file of settings, stronger than configs/.")
-]
-Folder = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="The workspace; by default the folder you are in.")
-]
+app.add_typer(cli_active.app, name="active")
 
 
 def main(*argv: str) -> NoReturn:
@@ -104,7 +91,7 @@ def doctor(workspace: Folder = None) -> None:
     """Tell what this machine can do and what is wrong here."""
     from srpu.tasks import doctor_task
 
-    doctor_task.run(_workspace(workspace) if workspace else _workspace_if_any())
+    doctor_task.run(open_workspace(workspace) if workspace else workspace_if_any())
 
 
 @config.command("write")
@@ -115,7 +102,7 @@ def config_write(
     """Write the config files that are missing."""
     from srpu.manual import write_configs
 
-    found = None if workspace else _workspace_if_any()
+    found = None if workspace else workspace_if_any()
     written, kept = write_configs(
         found.configs if found else (workspace or Path.cwd()) / "configs", overwrite=overwrite
     )
@@ -139,7 +126,7 @@ def config_show(
     task: Annotated[
         str,
         typer.Argument(
-            help="index, train, train-stages, finetune, finetune-stages, pretrain, inspect, evaluate or predict."
+            help="index, train, train-stages, finetune, finetune-stages, pretrain, inspect, active, evaluate, predict."
         ),
     ] = "train",
     overrides: Overrides = None,
@@ -151,7 +138,7 @@ def config_show(
     from srpu.reading import DEFAULT
 
     file = ""
-    for entry in entries(task, load_settings(task, _workspace(workspace), overrides or (), config)):
+    for entry in entries(task, load_settings(task, open_workspace(workspace), overrides or (), config)):
         if entry.file != file:
             file = entry.file
             typer.secho(f"\n{file}\n", bold=True)
@@ -167,7 +154,7 @@ def config_check(workspace: Folder = None) -> None:
     """Check all config files; every mistake is listed at once."""
     from srpu.config import check_configs
 
-    check_configs(_workspace(workspace))
+    check_configs(open_workspace(workspace))
     typer.echo("All settings are in order.")
 
 
@@ -188,12 +175,12 @@ def index(
     """Find images and masks, pair them and decide the split."""
     from srpu.tasks import index_task
 
-    loaded = _load("index", overrides, config, workspace)
+    loaded = load("index", overrides, config, workspace)
     indexed = index_task.run(*loaded, "all" if mode == "generate_all" else mode, name, grow_truth=grow_truth)
     if indexed.truth_grew:
         from srpu.tasks import evaluate_task
 
-        evaluate_task.rescore(*_load("evaluate", None, config, workspace))
+        evaluate_task.rescore(*load("evaluate", None, config, workspace))
 
 
 @app.command()
@@ -208,7 +195,7 @@ def stats(
     """Tell sizes, grey levels and class shares of the images."""
     from srpu.tasks import stats_task
 
-    stats_task.run(*_load("index", overrides, config, workspace), show_augmentations=show_augmentations)
+    stats_task.run(*load("index", overrides, config, workspace), show_augmentations=show_augmentations)
 
 
 @app.command()
@@ -216,7 +203,7 @@ def check(overrides: Overrides = None, config: ConfigFile = None, workspace: Fol
     """Look for bad files, and for images in training and test."""
     from srpu.tasks import check_task
 
-    if check_task.run(*_load("index", overrides, config, workspace)).problems:
+    if check_task.run(*load("index", overrides, config, workspace)).problems:
         raise typer.Exit(1)
 
 
@@ -228,7 +215,7 @@ def train(
     workspace: Folder = None,
 ) -> None:
     """Train a model on the labelled images; with FOLDS = k, k of them."""
-    settings, found = _load("train", overrides, config, workspace)
+    settings, found = load("train", overrides, config, workspace)
     if settings.FOLDS:
         from srpu.tasks import folds_task
 
@@ -249,7 +236,7 @@ def finetune(
     """Adapt a trained model, or a pretrained encoder, to your images."""
     from srpu.tasks import finetune_task
 
-    finetune_task.run(*_load("finetune", overrides, config, workspace), resume=resume)
+    finetune_task.run(*load("finetune", overrides, config, workspace), resume=resume)
 
 
 @app.command("train-stages")
@@ -262,7 +249,7 @@ def train_stages(
     """Train in stages (STAGES), each from the best model of the one before."""
     from srpu.tasks import stages_task
 
-    stages_task.run(*_load("train-stages", overrides, config, workspace), "train-stages", resume=resume)
+    stages_task.run(*load("train-stages", overrides, config, workspace), "train-stages", resume=resume)
 
 
 @app.command("finetune-stages")
@@ -275,7 +262,7 @@ def finetune_stages(
     """Fine-tune in stages (STAGES), each from the best model of the one before."""
     from srpu.tasks import stages_task
 
-    stages_task.run(*_load("finetune-stages", overrides, config, workspace), "finetune-stages", resume=resume)
+    stages_task.run(*load("finetune-stages", overrides, config, workspace), "finetune-stages", resume=resume)
 
 
 @app.command()
@@ -288,7 +275,7 @@ def pretrain(
     """Let an encoder learn from images without masks."""
     from srpu.tasks import ssl_pretrain_task
 
-    ssl_pretrain_task.run(*_load("pretrain", overrides, config, workspace), resume=resume)
+    ssl_pretrain_task.run(*load("pretrain", overrides, config, workspace), resume=resume)
 
 
 @app.command()
@@ -296,7 +283,7 @@ def inspect(overrides: Overrides = None, config: ConfigFile = None, workspace: F
     """Show what a pretrained encoder has learned, and whether it helps; with a report."""
     from srpu.tasks import ssl_inspect_task
 
-    ssl_inspect_task.run(*_load("inspect", overrides, config, workspace))
+    ssl_inspect_task.run(*load("inspect", overrides, config, workspace))
 
 
 @app.command()
@@ -314,7 +301,7 @@ def evaluate(
     """Judge a model, or masks made by anything; with a report."""
     from srpu.tasks import evaluate_task
 
-    evaluate_task.run(*_load("evaluate", overrides, config, workspace), against)
+    evaluate_task.run(*load("evaluate", overrides, config, workspace), against)
 
 
 @app.command()
@@ -328,7 +315,7 @@ def predict(
     """Segment images with a trained model."""
     from srpu.tasks import predict_task
 
-    if predict_task.run(*_load("predict", overrides, config, workspace), source, overwrite=overwrite).failed:
+    if predict_task.run(*load("predict", overrides, config, workspace), source, overwrite=overwrite).failed:
         raise typer.Exit(1)
 
 
@@ -342,7 +329,7 @@ def masks_repair(
     """Write a copy beside each mask in which every pixel has the nearest colour of COLOR_MAPPING."""
     from srpu.tasks import masks_task
 
-    if masks_task.repair(*_load("index", overrides, config, workspace), paths).failed:
+    if masks_task.repair(*load("index", overrides, config, workspace), paths).failed:
         raise typer.Exit(1)
 
 
@@ -356,29 +343,3 @@ def weights_convert(
     from srpu.tasks import weights_task
 
     weights_task.convert(old, new, trust=trust)
-
-
-def _workspace(folder: Path | None) -> Workspace:
-    """The workspace that was named, or the one that the current folder lies in."""
-    found = Workspace.find(folder or Path.cwd())
-    if folder is not None and found.root != folder.resolve():
-        raise WorkspaceError(
-            f"{folder} is no SRPU workspace: it has no configs/base.py; `srpu init {folder}` makes one."
-        )
-    return found
-
-
-def _workspace_if_any() -> Workspace | None:
-    """The workspace that the current folder lies in."""
-    try:
-        return _workspace(None)
-    except WorkspaceError:
-        return None
-
-
-def _load(task: str, overrides: list[str] | None, config: Path | None, folder: Path | None) -> tuple[Any, Workspace]:
-    """The checked settings of ``task``, and the workspace they come from."""
-    from srpu.config import load_settings
-
-    workspace = _workspace(folder)
-    return load_settings(task, workspace, overrides or (), config).settings, workspace

@@ -24,7 +24,7 @@ from srpu.errors import CheckpointError, IndexingError, LeakError
 from srpu.files import read_json
 from srpu.learn.checkpoint import Checkpoint, save_checkpoint
 from srpu.models.segmenter import build_segmenter
-from srpu.settings import TASKS, ActiveLearningSettings, Settings
+from srpu.settings import Settings
 from srpu.tasks import judging, truth
 from srpu.tasks import protected as protection
 from srpu.tasks.contender import open_model
@@ -35,12 +35,6 @@ from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
 
 _COMPARE = protection._compare
-
-
-@pytest.fixture(autouse=True)
-def active_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Active learning as a task: its settings are there before its verb is."""
-    monkeypatch.setitem(TASKS, "active", (ActiveLearningSettings, ()))
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ class Loop:
 
     def close(self, why: str) -> list[AskedQuery]:
         """Give what has not come back to the pool, and end the round; gives what was given back."""
-        left = [one for one in self.store.asked(state="open")]
+        left = self.store.asked(state="open")
         self.store.give_back(left, why)
         last = self.last
         if last is not None and last.phase == "waiting":

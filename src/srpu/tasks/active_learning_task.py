@@ -1,6 +1,7 @@
 """Rounds of active learning: `srpu active`.
 
-Whoever drives them (a person, a cron job, a queue, a page) calls the same steps; where they stand is in the store alone.
+Whoever drives them (a person, a cron job, a queue, a page) calls the same steps; where they stand is in the store
+alone.
 """
 
 from __future__ import annotations
@@ -197,5 +198,3 @@ def _is_waiting(places: Places, loop: Loop) -> str:
         f"Round {still[-1].round} waits for {len(still)} masks: correct those in {places.handed(still[-1].round)} and "
         "type `srpu active take-in`, or `srpu active close` to go on without them."
     )
-
-

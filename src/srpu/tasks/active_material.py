@@ -94,8 +94,11 @@ def remember(places: Places, store: Store, material: Material) -> None:
         StoredImage(record.sha256, record.id, record.dataset, record.group) for record in material.images.values()
     )
     known = {(label.image, label.mask) for label in store.labels()}
+    waiting = {
+        asked.query.image for asked in store.asked(state="open")
+    }  # their masks are answers, and taken in as such
     opener = Opener(places.settings, places.workspace)
-    for record in track(material.labelled, "reading masks"):
+    for record in track([one for one in material.labelled if one.sha256 not in waiting], "reading masks"):
         try:
             ids = opener.mask(record)
         except (MaskError, IndexingError) as error:
@@ -120,12 +123,17 @@ def annotator(places: Places) -> str:
 def training_records(places: Places, store: Store, material: Material) -> list[Record]:
     """What is trained on: every image with a reviewed label, except those that are judged on or stand in a gap."""
     images = material.images
-    never = {record.sha256 for record in material.labelled if record.split != "train"}
+    splits = {record.sha256: record.split for record in material.labelled}
     return [
         _with_label(images[sha256], label, places)
         for sha256, label in sorted(store.current().items())
-        if sha256 in images and sha256 not in never and label.reviewed
+        if sha256 in images and label.reviewed and _trains(label, splits.get(sha256, "train"))
     ]
+
+
+def _trains(label: Label, split: str | None) -> bool:
+    """Whether a label is for training; an answer is, though a split fixed by hand does not name its image."""
+    return split == "train" or (split is None and label.query is not None)
 
 
 def _with_label(record: Record, label: Label, places: Places) -> Record:

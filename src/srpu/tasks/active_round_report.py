@@ -73,15 +73,13 @@ def _labels(store: Store, material: Material) -> Mapping[str, LabelledAs]:
 
 
 def _corrections(store: Store, number: int) -> dict[str, Change]:
-    """What people changed in the masks that the round before had asked for."""
+    """What people changed in the masks that the rounds before had asked for."""
     total: dict[str, Change] = {}
-    for asked in store.asked():
-        changes: Mapping[str, Any] = {}
-        if asked.round < number and asked.state == "answered":
-            changes = asked.facts.get("changes", {})
-        for of, (pixels, boundary, blob) in changes.items():
-            before = total.get(of, Change(0, 0, 0))
-            total[of] = Change(before.pixels + pixels, before.boundary + boundary, before.blob + blob)
+    for round_ in store.rounds():
+        corrected: Mapping[str, Any] = round_.facts.get("corrections", {}) if round_.number < number else {}
+        for changes in corrected.values():
+            for of, change in changes.items():
+                total[of] = Change(*map(sum, zip(total.get(of, Change(0, 0, 0)), change, strict=True)))
     return total
 
 

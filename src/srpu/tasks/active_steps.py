@@ -18,6 +18,7 @@ from srpu.tasks.active_choice import choose, choose_first, pool_size
 from srpu.tasks.active_handover import hand_over
 from srpu.tasks.active_history import write_history
 from srpu.tasks.active_intake import Answers, take_in
+from srpu.tasks.active_labeled import publish
 from srpu.tasks.active_material import Material, read_material, renew, training_records, write_round_manifests
 from srpu.tasks.active_places import Places, copy
 from srpu.tasks.active_round_report import report_round
@@ -172,6 +173,7 @@ class Steps:
         """Take in what has come back."""
         taken = take_in(self.places, self.store, self.answers)
         if taken:
+            publish(self.places, self.store, read_material(self.places).images)
             renew(self.places, self.store)
             write_history(self.places, self.store)
         return taken

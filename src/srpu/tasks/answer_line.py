@@ -18,7 +18,9 @@ class AnswerLine:
 
     def __enter__(self) -> Self:
         if sys.stdin is not None and sys.stdin.isatty():
-            self._thread = threading.Thread(target=self._listen, daemon=True)  # reading blocks; it dies with the process
+            self._thread = threading.Thread(
+                target=self._listen, daemon=True
+            )  # reading blocks; it dies with the process
             self._thread.start()
         return self
 
