@@ -117,9 +117,6 @@ def test_byte_order_mark_of_an_editor_is_no_mistake(workspace: Workspace) -> Non
     assert load_settings("train", workspace).settings.SEED == 1
 
 
-ACTIVE_FILE = "active_learning/active_learning_config.py"
-
-
 def test_short_names_of_active_learning(workspace: Workspace) -> None:
     write(
         workspace,
