@@ -111,3 +111,21 @@ def test_pixels_are_counted_without_ignore() -> None:
 
 def test_mean_and_deviation_of_all_pixels() -> None:
     assert mean_and_deviation([flat(1.0), flat(3.0)]) == (2.0, 1.0)
+
+
+def test_crops_of_a_partly_labelled_image_lie_on_its_labels() -> None:
+    """A labelled window as large as the crop fills at least a quarter of each crop, and more than half on average."""
+    mask = np.full((400, 400), IGNORE, dtype=np.uint8)
+    mask[96:128, 200:232] = 1
+    source = sampler([labelled("window", np.zeros((400, 400), np.float32), mask)])
+    shares = [(crop == 1).float().mean().item() for batch in islice(source.batches(8), 20) for crop in batch.masks]
+    assert min(shares) >= 0.25
+    assert 0.5 < np.mean(shares) < 0.65
+
+
+def test_every_label_of_a_partly_labelled_image_is_seen() -> None:
+    mask = np.full((300, 300), IGNORE, dtype=np.uint8)
+    mask[0, 0], mask[150, 7], mask[299, 299] = 1, 2, 3
+    source = sampler([labelled("points", np.zeros((300, 300), np.float32), mask)])
+    seen = torch.cat([batch.masks.flatten() for batch in islice(source.batches(8), 8)])
+    assert set(seen.unique().tolist()) == {1, 2, 3, IGNORE}

@@ -19,6 +19,9 @@ from srpu.data.normalisation import Normalisation
 
 _TRIES = 10
 
+SPARSE = 0.5
+"""Share of labelled pixels below which crops are put on a labelled pixel instead of anywhere that shows one."""
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -82,6 +85,7 @@ class CropSampler:
         self._images, self._crop, self._window, self._seed = images, crop, window, seed
         self._normalisation = normalisation
         self._shift_scale: dict[int, tuple[float, float]] = {}
+        self._sparse: dict[int, np.ndarray] = {}
         names = sorted({image.dataset for image in images})
         self._tickets = [self._tickets_of(name) for name in names]
         shares = np.array([(weights or {}).get(name, 1.0) for name in names])
@@ -121,7 +125,11 @@ class CropSampler:
         tickets = []
         for number, image in enumerate(self._images):
             if image.dataset == dataset:
-                tickets += [number] * max(_labelled_cells(image.open_mask(), self._crop), 1)
+                mask = image.open_mask()
+                tickets += [number] * max(_labelled_cells(mask, self._crop), 1)
+                upto = np.cumsum((np.asarray(mask) != IGNORE).sum(axis=1, dtype=np.int64))
+                if 0 < upto[-1] < SPARSE * mask.size:
+                    self._sparse[number] = upto
         return tickets
 
     def _drawn(self) -> Iterator[int]:
@@ -147,7 +155,7 @@ class CropSampler:
         for slot, number in enumerate(numbers):
             labelled = self._image(number)
             image, mask = labelled.open_image(), labelled.open_mask()
-            rows, columns = self._place(mask, random)
+            rows, columns = self._place(mask, random, self._sparse.get(number))
             shift, scale = self._shift_scale_of(number, image)
             np.subtract(_cut(image, rows, columns), shift, out=images[slot, 0], dtype=np.float32)
             images[slot] /= scale
@@ -159,9 +167,21 @@ class CropSampler:
             self._shift_scale[number] = self._normalisation.shift_scale(image)
         return self._shift_scale[number]
 
-    def _place(self, mask: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of a window whose middle, the crop, lies in the image and shows at least one label."""
+    def _place(
+        self, mask: np.ndarray, random: np.random.Generator, upto: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of a window whose middle, the crop, lies in the image and shows at least one label.
+
+        Args:
+            mask: Class ids.
+            random: Draws the place.
+            upto: Of an image with few labels: how many there are down to each row. The crop's middle is one of them,
+                as near as the border allows.
+        """
         height, width = mask.shape
+        if upto is not None:
+            row, column = _labelled_pixel(mask, upto, int(random.integers(upto[-1])))
+            return self._around(row, column, height, width)
         for _ in range(_TRIES):
             top = int(random.integers(0, max(height - self._crop, 0) + 1))
             left = int(random.integers(0, max(width - self._crop, 0) + 1))
@@ -170,11 +190,18 @@ class CropSampler:
         else:  # few labels in a large image: put one of them into the middle
             labelled = np.flatnonzero(np.asarray(mask) != IGNORE)
             row, column = divmod(int(random.choice(labelled)), width) if len(labelled) else (0, 0)
-            top = int(np.clip(row - self._crop // 2, 0, max(height - self._crop, 0)))
-            left = int(np.clip(column - self._crop // 2, 0, max(width - self._crop, 0)))
-        margin = (self._window - self._crop) // 2
-        span = np.arange(self._window) - margin
-        return _mirrored(top + span, height), _mirrored(left + span, width)
+            return self._around(row, column, height, width)
+        return self._span(top, height), self._span(left, width)
+
+    def _around(self, row: int, column: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same for a crop with this pixel in its middle, as far as the border allows."""
+        top = int(np.clip(row - self._crop // 2, 0, max(height - self._crop, 0)))
+        left = int(np.clip(column - self._crop // 2, 0, max(width - self._crop, 0)))
+        return self._span(top, height), self._span(left, width)
+
+    def _span(self, first: int, length: int) -> np.ndarray:
+        """Rows, or columns, of the window around the crop that begins at ``first``."""
+        return _mirrored(first + np.arange(self._window) - (self._window - self._crop) // 2, length)
 
 
 def _labelled_cells(mask: np.ndarray, edge: int) -> int:
@@ -187,6 +214,17 @@ def _labelled_cells(mask: np.ndarray, edge: int) -> int:
     rows, columns = (np.arange(0, length, edge) for length in mask.shape)
     cells = np.logical_or.reduceat(np.logical_or.reduceat(labelled, rows, axis=0), columns, axis=1)
     return int(np.count_nonzero(cells))
+
+
+def _labelled_pixel(mask: np.ndarray, upto: np.ndarray, number: int) -> tuple[int, int]:
+    """Row and column of labelled pixel ``number``, where there are ``upto`` of them down to each row.
+
+    >>> _labelled_pixel(np.array([[255, 0], [255, 255], [1, 1]]), np.array([1, 1, 3]), 2)
+    (2, 1)
+    """
+    row = int(np.searchsorted(upto, number, side="right"))
+    columns = np.flatnonzero(np.asarray(mask[row]) != IGNORE)
+    return row, int(columns[number - int(upto[row - 1] if row else 0)])
 
 
 def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
