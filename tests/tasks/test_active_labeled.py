@@ -1,0 +1,108 @@
+"""Accepted masks in the labelled folder and in the split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from srpu.active.entries import AskedQuery
+from srpu.active.query import Query
+from srpu.active.store import Store
+from srpu.config import load_settings
+from srpu.data.index import Record
+from srpu.data.masks import read_mask, write_mask
+from srpu.data.splits import read_splits
+from srpu.tasks.active_labeled import VALIDATION, publish
+from srpu.tasks.active_material import read_material, renew, training_records
+from srpu.tasks.active_places import Places
+from srpu.tasks.wiring import class_map
+from srpu.workspace import Workspace
+
+MASK = "data/labeled/unlabelled/扫描 03_mask.png"
+
+
+@pytest.fixture
+def places(pool: Workspace) -> Places:
+    return Places(load_settings("active", pool).settings, pool)
+
+
+@pytest.fixture
+def store(places: Places) -> Iterator[Store]:
+    with places.open_store() as opened:
+        renew(places, opened)
+        opened.begin_round(1)
+        yield opened
+
+
+def record_of(places: Places, id_: str) -> Record:
+    return next(one for one in read_material(places).images.values() if one.id == id_)
+
+
+def answer(places: Places, store: Store, id_: str, class_: int = 1, **facts: object) -> Record:
+    """Ask for an image, and accept a mask of one class for it."""
+    record = record_of(places, id_)
+    asked = store.ask(1, [(Query(record.sha256, record.id), facts)])[-1]
+    accept(store, asked, class_)
+    publish(places, store, read_material(places).images)
+    return record
+
+
+def accept(store: Store, asked: AskedQuery, class_: int) -> None:
+    ids = np.full((48, 48), class_, np.uint8)
+    store.accept(asked.query.image, ids, state="edited", who="me", query=asked, batch="b")
+
+
+def ids_in(places: Places, name: str) -> np.ndarray:
+    return read_mask(places.workspace.path(name), class_map(places.settings)).ids
+
+
+def test_an_answer_lies_in_the_labelled_folder_and_is_trained_on(places: Places, store: Store) -> None:
+    record = answer(places, store, "unlabelled/扫描 03.tif")
+    assert (ids_in(places, MASK) == 1).all()
+    material = renew(places, store)
+    assert [one.split for one in material.labelled if one.sha256 == record.sha256] == ["train"]
+    assert record.sha256 in {one.sha256 for one in training_records(places, store, material)}
+    assert len(store.current()) == 7  # the copy that was written is no further label
+
+
+def test_an_answer_that_was_drawn_for_validation_is_judged_on(places: Places, store: Store) -> None:
+    before = read_splits(places.workspace.path(places.settings.SPLITS_JSON))
+    record = answer(places, store, "unlabelled/扫描 03.tif", **{"for": VALIDATION})
+    material = renew(places, store)
+    assert record.sha256 in {one.sha256 for one in material.validation}
+    assert record.sha256 not in {one.sha256 for one in training_records(places, store, material)}
+    after = read_splits(places.workspace.path(places.settings.SPLITS_JSON))
+    assert before is not None
+    assert after is not None
+    assert after.truth_version == before.truth_version + 1
+
+
+def test_a_mask_taken_back_leaves_the_folder_and_training(places: Places, store: Store) -> None:
+    record = answer(places, store, "unlabelled/扫描 03.tif")
+    store.undo(who="me")
+    publish(places, store, read_material(places).images)
+    assert not places.workspace.path(MASK).exists()
+    assert record.sha256 not in {one.sha256 for one in training_records(places, store, renew(places, store))}
+
+
+def test_a_better_mask_replaces_the_copy_but_never_a_file_of_the_users(places: Places, store: Store) -> None:
+    record = answer(places, store, "unlabelled/扫描 03.tif")
+    again = store.ask(1, [(Query(record.sha256, record.id), {})])[-1]
+    accept(store, again, 2)
+    publish(places, store, read_material(places).images)
+    assert (ids_in(places, MASK) == 2).all()
+    write_mask(places.workspace.path(MASK), np.zeros((48, 48), np.uint8), class_map(places.settings))
+    accept(store, store.ask(1, [(Query(record.sha256, record.id), {})])[-1], 1)
+    publish(places, store, read_material(places).images)
+    assert (ids_in(places, MASK) == 0).all()
+    store.undo(who="me")
+    publish(places, store, read_material(places).images)
+    assert (ids_in(places, MASK) == 0).all()
+
+
+def test_a_mask_of_the_users_is_not_written_over(places: Places, store: Store) -> None:
+    answer(places, store, "image 0.tif", class_=2)
+    assert not places.workspace.path("data/labeled/image 0_mask.png").exists()
+    renew(places, store)
