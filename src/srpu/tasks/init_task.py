@@ -13,6 +13,9 @@ from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+OWN_STRATEGIES = "utils/uncertainty_util.py"
+"""Where users write their own strategies of active learning."""
+
 FOLDERS = ("data/raw", "data/labeled", "data/inference/input", "data/inference/output", "datasets")
 
 README = """\
@@ -44,7 +47,9 @@ srpu --help 列出全部命令，srpu config show 显示全部设置，srpu doct
 
 
 def run(folder: Path) -> Workspace:
-    """Make ``folder`` a workspace: config files, folders for data, a README.txt. Nothing in it is changed.
+    """Make ``folder`` a workspace: config files, folders for data, a README.txt, examples of own strategies.
+
+    What is there already is not changed.
 
     Raises:
         WorkspaceError: It is a workspace already, or cannot be written to.
@@ -62,6 +67,9 @@ def run(folder: Path) -> Workspace:
     readme = workspace.root / "README.txt"
     if not readme.exists():
         write_text(readme, README)
+    own = workspace.path(OWN_STRATEGIES)
+    if not own.exists():
+        write_text(own, Path(__file__).with_name("uncertainty_util.py.txt").read_text(encoding="utf-8"))
     log.info("A workspace is ready in %s.", workspace.root)
     log.info("Next: put images into data/raw and masks into data/labeled there, then type `srpu index` in that folder.")
     log.info("README.txt there lists the commands. 说明见其中的 README.txt。")
