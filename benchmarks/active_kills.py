@@ -1,0 +1,175 @@
+"""Does kill -9 lose a label or a round of active learning: ``python benchmarks/active_kills.py``.
+
+Rounds with real training run on small generated images in a process of their own, which is killed at random moments and
+started again. A second workspace of the same images is never disturbed. After each kill every mask that was accepted
+must be there, and every round that was finished as it was; at the end both workspaces must have asked for the same
+images and hold the same masks and scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srpu.active.store import Store
+from srpu.config import load_settings
+from srpu.data.images import read_image, write_image
+from srpu.data.masks import write_mask
+from srpu.manual import write_configs
+from srpu.tasks.wiring import class_map
+from srpu.workspace import Workspace
+
+CHANGES = (
+    "ENCODER_NAME='unet'", "CROP_SIZE=32", "DEVICE='cpu'", "PRECISION='fp32'", "BATCH_SIZE_TO_LABEL=2",
+    "MAX_ACTIVE_LEARNING_ROUNDS=3", "INITIAL_LABELED_SIZE=4", "EXPLORATION=0.0",
+    "TRAINING_CONFIG.num_epochs_per_round=2", "TRAINING_CONFIG.steps_per_epoch=2", "TRAINING_CONFIG.batch_size=2",
+)  # fmt: skip
+"""A network and rounds that take seconds."""
+
+LONGEST = 6.0
+"""Seconds within which a process is killed: about two rounds."""
+
+
+def main() -> None:
+    """Kill, look, and tell."""
+    options = _options()
+    with tempfile.TemporaryDirectory() as folder:
+        kills, workspaces, problems = 0, 0, list[str]()
+        calm = _workspace(Path(folder) / "calm")
+        _child(calm).join()
+        while kills < options.kills and not problems:
+            workspaces += 1
+            disturbed = _workspace(Path(folder) / f"disturbed_{workspaces}")
+            done, found = disturb(disturbed, options.kills - kills, np.random.default_rng((options.seed, workspaces)))
+            kills += done
+            problems = found or compare(disturbed, calm)
+    print(f"{kills} kills in {workspaces} workspaces: {len(problems)} problems")
+    for problem in problems:
+        print(f"  {problem}")
+    if options.record:
+        import rows
+
+        rows.record(
+            benchmark="active_kills", protocol="real training", method="kill -9", metric="problems",
+            value=len(problems), seeds=kills, target=0,
+        )  # fmt: skip
+    sys.exit(1 if problems else 0)
+
+
+def disturb(workspace: Workspace, kills: int, random: np.random.Generator) -> tuple[int, list[str]]:
+    """Kill until the rounds are over, at most so often; gives how often, and what was lost."""
+    done, told, finished = 0, dict[str, str](), dict[int, Any]()
+    while True:
+        child = _child(workspace)
+        if done < kills:
+            child.join(random.uniform(0, LONGEST))
+            if child.is_alive():
+                child.kill()
+                done += 1
+        child.join()
+        if child.exitcode not in (0, -9):
+            return done, [f"the process ended with {child.exitcode}"]
+        if (workspace.root / "active_learning/store.db").exists():
+            with Store.open(workspace.root / "active_learning") as store:
+                current = {image: label.mask for image, label in store.current().items()}
+                closed = {one.number: one.facts for one in store.rounds() if one.phase == "closed"}
+                for label in store.current().values():
+                    store.ids(label)
+            lost = [f"the label of {image} is lost" for image, mask in told.items() if current.get(image) != mask]
+            lost += [f"round {number} has changed" for number, facts in finished.items() if closed.get(number) != facts]
+            if lost:
+                return done, lost
+            told, finished = current, closed
+        if child.exitcode == 0:
+            return done, []
+
+
+def compare(one: Workspace, other: Workspace) -> list[str]:
+    """What differs between two finished workspaces."""
+    mine, theirs = _summary(one), _summary(other)
+    return [f"{key}: {mine[key]} instead of {theirs[key]}" for key in mine if mine[key] != theirs[key]]
+
+
+def _summary(workspace: Workspace) -> dict[str, Any]:
+    with Store.open(workspace.root / "active_learning", read_only=True) as store:
+        return {
+            "asked": [(one.round, one.query.id, one.state) for one in store.asked()],
+            "labels": {image: label.mask for image, label in store.current().items()},
+            "scores": [one.facts.get("mean_dice") for one in store.rounds()],
+            "promoted": [one.round for one in store.promotions()],
+        }
+
+
+def _child(workspace: Workspace) -> Any:
+    """A process that goes through all rounds; it forks from a server that has imported everything."""
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    if sys.platform != "win32":
+        context.set_forkserver_preload(["srpu.tasks.active_learning_task", "srpu.tasks.active_choice"])
+    child = context.Process(target=_go, args=(str(workspace.root),))
+    child.start()
+    return child
+
+
+def _go(root: str) -> None:
+    """Rounds without waiting, whose masks are answered at once and rightly."""
+    from srpu.tasks import active_learning_task as task
+
+    workspace = Workspace(Path(root))
+    settings = load_settings("active", workspace, CHANGES).settings
+    answers = task.Answers(confirm_unchanged=True)
+    while task.run(settings, workspace, wait=False, answers=answers) != "stopped":
+        _answer(workspace)
+        time.sleep(0.05)
+
+
+def _answer(workspace: Workspace) -> None:
+    classes = class_map(load_settings("index", workspace).settings)
+    with Store.open(workspace.root / "active_learning", read_only=True) as store:
+        for asked in store.asked(state="open"):
+            levels = read_image(workspace.root / "data/raw" / asked.query.id)
+            target = workspace.root / "active_learning/corrected" / f"{asked.query.name}_mask.tif"
+            if not target.exists():
+                write_mask(target, truth(levels), classes)
+
+
+def truth(levels: np.ndarray) -> np.ndarray:
+    """The classes of an image of :func:`picture`."""
+    return (levels // 80).astype(np.uint8)
+
+
+def picture(seed: int) -> np.ndarray:
+    """Blocks of three classes, which differ in brightness."""
+    random = np.random.default_rng(seed)
+    ids = np.kron(random.integers(0, 3, (6, 6)), np.ones((8, 8), int))
+    return (ids * 80 + random.integers(0, 60, ids.shape)).astype(np.uint8)
+
+
+def _workspace(root: Path) -> Workspace:
+    workspace = Workspace(root)
+    write_configs(workspace.configs)
+    classes = class_map(load_settings("index", workspace).settings)
+    for number in range(20):
+        levels = picture(number)
+        write_image(root / f"data/raw/image_{number:02d}.tif", levels)
+        if number < 8:
+            write_mask(root / f"data/labeled/image_{number:02d}.png", truth(levels), classes)
+    return workspace
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=50, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--record", action="store_true", help="write a row of results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Rounds of active learning on small images, with real training."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from srpu.active.entries import AskedQuery
+from srpu.config import load_settings
+from srpu.data.images import read_image
+from srpu.data.masks import read_mask, write_mask
+from srpu.errors import IndexingError, StoreError
+from srpu.files import read_json
+from srpu.settings import ActiveLearningSettings
+from srpu.tasks import active_learning_task as task
+from srpu.tasks.active_learning_task import Answers
+from srpu.tasks.active_material import read_material, training_records
+from srpu.tasks.active_places import Places
+from srpu.tasks.truth import model_hash
+from srpu.tasks.wiring import class_map
+from srpu.workspace import Workspace
+
+QUICK = (
+    "ENCODER_NAME='unet'", "CROP_SIZE=32", "DEVICE='cpu'", "PRECISION='fp32'", "INITIAL_LABELED_SIZE=4",
+    "BATCH_SIZE_TO_LABEL=2", "TRAINING_CONFIG.num_epochs_per_round=2", "TRAINING_CONFIG.steps_per_epoch=2",
+    "TRAINING_CONFIG.batch_size=2",
+)  # fmt: skip
+
+
+def settings_of(workspace: Workspace, *changes: str) -> ActiveLearningSettings:
+    return load_settings("active", workspace, [*QUICK, *changes]).settings
+
+
+def open_queries(settings: ActiveLearningSettings, workspace: Workspace) -> list[AskedQuery]:
+    with Places(settings, workspace).open_store(read_only=True) as store:
+        return store.asked(state="open")
+
+
+def truth(levels: np.ndarray) -> np.ndarray:
+    """The classes of an image of :func:`conftest.blobs`."""
+    return (levels // 80).clip(0, 2).astype(np.uint8)
+
+
+def answer(settings: ActiveLearningSettings, workspace: Workspace, count: int | None = None) -> list[str]:
+    """Put right masks of what is asked for into the drop folder, as a person would; gives the names."""
+    names = []
+    for asked in open_queries(settings, workspace)[:count]:
+        ids = truth(read_image(workspace.path("data/raw") / asked.query.id))
+        window = asked.query.window
+        if window is not None:
+            ids = ids.copy()
+            outside = np.ones(ids.shape, bool)
+            outside[window.slices] = False
+            ids[outside] = 255
+        path = workspace.path(settings.CORRECTED_DIR) / f"{asked.query.name}_mask.tif"
+        write_mask(path, ids, class_map(settings))
+        names.append(asked.query.name)
+    return names
+
+
+def run(settings: ActiveLearningSettings, workspace: Workspace, **flags: Any) -> str:
+    return task.run(settings, workspace, wait=False, answers=Answers(confirm_unchanged=True), **flags)
+
+
+def test_a_round_trains_judges_asks_and_takes_in(pool: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_of(pool)
+    caplog.set_level(logging.INFO, "srpu")
+    assert run(settings, pool) == "waiting"
+    asked = open_queries(settings, pool)
+    assert len(asked) == 2
+    assert all(one.query.id.startswith("unlabelled/") for one in asked)
+    assert {"score", "scores", "reason", "rank"} <= set(asked[0].facts)
+    _look_at_the_files(settings, pool, [one.query.name for one in asked])
+    assert "Round 1: 6 labelled, 2 asked for, 10 left in the pool." in caplog.text
+
+    assert run(settings, pool) == "waiting"  # nothing has come back
+    names = answer(settings, pool)
+    assert run(settings, pool) == "waiting"  # of round 2
+    again = open_queries(settings, pool)
+    assert {one.round for one in again} == {2}
+    assert not {one.query.name for one in again} & set(names)
+    places = Places(settings, pool)
+    with places.open_store() as store:
+        assert [one.facts["labelled"] for one in store.rounds()] == [4, 6]
+        assert {label.state for label in store.current().values()} == {"drawn", "edited"}
+        trained = training_records(places, store, read_material(places))
+    assert len(trained) == 6
+    assert read_json(pool.path("json/active_learning_history.json"))["rounds"][1]["number"] == 2
+    for name in names:
+        published = pool.path("data/labeled/unlabelled") / f"{name.split('__')[1]}_mask.png"
+        assert (read_mask(published, class_map(settings)).ids != 255).all()
+
+
+def _look_at_the_files(settings: ActiveLearningSettings, workspace: Workspace, names: list[str]) -> None:
+    """Everything lies where users look for it."""
+    models = workspace.path("models/checkpoints/active_learning_unet_UNet".replace("UNet", settings.DECODER_NAME))
+    for name in ("round_1_best.pth", "round_1_final.pth", "best_model.pth", "training_history.json"):
+        assert (models / name).is_file(), name
+    assert model_hash(models / "best_model.pth") == model_hash(models / "round_1_best.pth")
+    statistics = read_json(models / "final_statistics.json")
+    assert statistics["current_model"]["round"] == 1
+    handed, results = workspace.path("active_learning_predictions/round_1"), workspace.path("active_learning_results")
+    for name in names:
+        assert read_image(handed / f"{name}.tif").shape == (48, 48)
+        assert read_mask(handed / f"{name}_predicted_mask.tif", class_map(settings)).ids.shape == (48, 48)
+        assert (handed / f"{name}_predicted_mask.png").is_file()
+        assert (results / "round_1" / f"{name}_uncertainty.png").is_file()
+    assert [one["name"] for one in read_json(handed / "selection_info.json")["queries"]] == names
+    assert (results / "round_1/selection_summary.json").is_file()
+    assert names[0] in (results / "round_1/report.html").read_text(encoding="utf-8")
+    assert len(read_json(workspace.path("json/round_1/train.json"))["samples"]) == 4
+
+
+def test_rounds_stop_where_the_rules_say_and_say_why(pool: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_of(pool, "MAX_ACTIVE_LEARNING_ROUNDS=1")
+    run(settings, pool)
+    answer(settings, pool)
+    caplog.set_level(logging.INFO, "srpu")
+    assert run(settings, pool) == "stopped"
+    assert "The 1 round of MAX_ACTIVE_LEARNING_ROUNDS is done." in caplog.text
+    more = settings_of(pool, "MAX_ACTIVE_LEARNING_ROUNDS=2")
+    assert run(more, pool) == "waiting"
+
+
+def test_single_steps_refuse_what_is_out_of_order(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    with pytest.raises(StoreError, match="no active learning here yet"):
+        task.status(settings, pool)
+    with pytest.raises(StoreError, match="srpu active train"):
+        task.propose(settings, pool)
+    assert task.train(settings, pool) == "judged"
+    with pytest.raises(StoreError, match="judged already; `srpu active propose` goes on"):
+        task.train(settings, pool)
+    assert task.propose(settings, pool) == "asked"
+    with pytest.raises(StoreError, match="Round 1 waits for 2 masks"):
+        task.train(settings, pool)
+    answer(settings, pool)
+    assert task.take_in(settings, pool, Answers()) == "closed"
+    with pytest.raises(StoreError, match="Round 1 is over"):
+        task.propose(settings, pool)
+
+
+def test_what_is_skipped_is_not_asked_again_and_what_is_given_back_may_be(pool: Workspace) -> None:
+    settings = settings_of(pool, "BATCH_SIZE_TO_LABEL=3")
+    run(settings, pool)
+    first, second, third = (one.query for one in open_queries(settings, pool))
+    with pytest.raises(StoreError, match="No mask called nobody is waited for"):
+        task.skip(settings, pool, "nobody", "why")
+    task.skip(settings, pool, first.name, "out of focus")
+    answer(settings, pool, 1)
+    task.take_in(settings, pool, Answers())
+    task.close(settings, pool)
+    everything = settings_of(pool, "BATCH_SIZE_TO_LABEL=20")
+    run(everything, pool)
+    asked = {one.query.image for one in open_queries(settings, pool)}
+    assert len(asked) == 10
+    assert not asked & {first.image, second.image}
+    assert third.image in asked
+
+
+def test_undo_takes_back_masks_and_then_the_model(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    answer(settings, pool)
+    task.take_in(settings, pool, Answers())
+    task.undo(settings, pool)
+    assert len(open_queries(settings, pool)) == 2
+    best = Places(settings, pool).best_model
+    assert best.exists()
+    task.undo(settings, pool)
+    assert not best.exists()
+    with pytest.raises(StoreError, match="nothing to take back"):
+        task.undo(settings, pool)
+
+
+def test_an_empty_pool_ends_the_rounds(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "srpu")
+    assert run(settings_of(workspace), workspace) == "stopped"
+    assert "The pool is empty: there is nothing left to ask for." in caplog.text
+
+
+def test_nothing_labelled_is_one_sentence(bare: Workspace, pool: Workspace) -> None:
+    for image in pool.path("data/raw/unlabelled").iterdir():
+        (bare.path("data/raw")).mkdir(parents=True, exist_ok=True)
+        (bare.path("data/raw") / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(IndexingError, match="There is no labelled training image: put masks into"):
+        run(settings_of(bare), bare)
+    empty = Workspace(bare.root / "other")
+    with pytest.raises(IndexingError, match="There is no image"):
+        run(settings_of(bare), empty)
+
+
+def test_a_cold_start_asks_without_a_model(bare: Workspace, pool: Workspace) -> None:
+    """Typical images to train on, others by chance to judge on, and then the rounds go on as ever."""
+    bare.path("data/raw").mkdir(parents=True)
+    for image in pool.path("data/raw/unlabelled").iterdir():
+        (bare.path("data/raw") / image.name).write_bytes(image.read_bytes())
+    settings = settings_of(bare, "COLD_START=True", "VALIDATION_SIZE=3")
+    assert run(settings, bare) == "waiting"
+    asked = open_queries(settings, bare)
+    assert [one.facts.get("for") for one in asked] == ["validation"] * 3 + [None] * 4
+    handed = bare.path("active_learning_predictions/round_0")
+    empty = read_mask(handed / f"{asked[0].query.name}_predicted_mask.tif", class_map(settings)).ids
+    assert (empty == 255).all()
+    answer(settings, bare)
+    assert run(settings, bare) == "waiting"
+    places = Places(settings, bare)
+    assert {one.sha256 for one in read_material(places).validation} == {one.query.image for one in asked[:3]}
+    with places.open_store() as store:
+        assert store.rounds()[-1].facts["training_images"] == 4
+        assert store.rounds()[-1].facts["validation_images"] == 3
+    assert {one.round for one in open_queries(settings, bare)} == {1}
+
+
+def test_regions_are_merged_and_the_rest_stays_unlabelled(pool: Workspace) -> None:
+    settings = settings_of(pool, "QUERY='region'", "REGION_SIZE=16", "REGION_CONTEXT=4", "BATCH_SIZE_TO_LABEL=4")
+    run(settings, pool)
+    asked = open_queries(settings, pool)
+    assert all(one.query.window is not None and one.query.window[2:] == (16, 16) for one in asked)
+    answer(settings, pool)
+    assert run(settings, pool) == "waiting"
+    places = Places(settings, pool)
+    with places.open_store() as store:
+        for image in {one.query.image for one in asked}:
+            windows = [one.query.window for one in asked if one.query.image == image]
+            labelled = (store.ids(store.current()[image]) != 255).sum()
+            assert labelled == 256 * len(windows)
+
+
+def test_two_loops_in_one_workspace(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    places = Places(settings, pool)
+    with places.open_store(), pytest.raises(StoreError, match="at work on this store already"):
+        run(settings, pool)
+
+
+def test_the_verbs(pool: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users type arrives."""
+    from srpu.cli import main
+
+    monkeypatch.setattr("sys.argv", ["srpu"])
+    monkeypatch.chdir(pool.root)
+    changes = [part for change in QUICK for part in ("--set", change)]
+    for typed, code, says in (
+        (["run", "--no-wait", *changes], 0, "Round 1 begins with 4 labelled training images."),
+        (["status", *changes], 0, "2 masks are waited for"),
+        (["take-in", *changes], 0, "2 masks are still waited for."),
+        (["close", *changes], 0, "2 images go back to the pool"),
+        (["undo", *changes], 0, "The promotion of the model of round 1 is taken back"),
+        (["skip", "x", "--why", "y", *changes], 2, "No mask called x is waited for"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main("active", *typed)
+        said = capsys.readouterr()
+        assert (end.value.code or 0) == code, said
+        assert says in said.out + said.err
+
+
+def test_history_is_plain_json(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    folder = Places(settings, pool).models
+    for path in (pool.path("json/active_learning_history.json"), folder / "training_history.json"):
+        json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
