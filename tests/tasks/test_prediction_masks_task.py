@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from srpu.active.query import Query
 from srpu.config import load_settings
 from srpu.data.images import image_info, read_image, write_image
 from srpu.data.masks import IGNORE, colour, read_mask, write_mask
@@ -21,7 +22,10 @@ from srpu.errors import CheckpointError, ImageError, IndexingError, SettingsErro
 from srpu.learn.checkpoint import Checkpoint, save_checkpoint
 from srpu.models.promise import Decoder, Encoder
 from srpu.models.segmenter import Segmenter
+from srpu.tasks import index_task
 from srpu.tasks import prediction_masks_task as task
+from srpu.tasks.active_material import read_material
+from srpu.tasks.active_places import Places
 from srpu.tasks.prediction_masks_task import PredictedMasks
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
@@ -223,9 +227,24 @@ def test_each_page_of_a_stack_has_its_own_mask(bench: Bench) -> None:
     path = bench.put("elsewhere/a.png", striped()).parent / "film.tif"
     tifffile.imwrite(path, np.stack([striped(), striped()[:, ::-1]]), photometric="minisblack")
     assert counts(bench.run(path)) == (2, 0, 0, 0)
-    np.testing.assert_array_equal(bench.ids("film__p0001"), STRIPED)
-    np.testing.assert_array_equal(bench.ids("film__p0002"), STRIPED[:, ::-1])
-    np.testing.assert_array_equal(read_image(bench.folder / "film__p0002.tif"), striped()[:, ::-1])
+    np.testing.assert_array_equal(bench.ids("elsewhere__film__p0001"), STRIPED)
+    np.testing.assert_array_equal(bench.ids("elsewhere__film__p0002"), STRIPED[:, ::-1])
+    np.testing.assert_array_equal(read_image(bench.folder / "elsewhere__film__p0002.tif"), striped()[:, ::-1])
+
+
+def test_an_image_of_the_index_has_one_name_however_it_is_found(bench: Bench) -> None:
+    film = bench.put("data/raw/批 1/a.png", striped()).parent / "film.tif"
+    tifffile.imwrite(film, np.stack([striped(), striped()[:, ::-1]]), photometric="minisblack")
+    bench.put("data/raw/批 2/a.png", striped())
+    index_task.run(load_settings("index", bench.workspace).settings, bench.workspace)
+    assert counts(bench.run()) == (16, 0, 0, 0)
+    for named in (film, film.parent / "a.png", bench.workspace.path("data/raw/批 2"), Path("data/raw/unlabelled")):
+        done = bench.run(named)
+        assert (done.written, done.failed) == (0, 0)
+    records = read_material(Places(bench.settings, bench.workspace)).unlabelled
+    pages = {Query(record.sha256, record.id).name for record in records if record.page is not None}
+    assert pages == {"批 1__film__p0001", "批 1__film__p0002"}
+    assert all((bench.folder / task.mask_name(name)).exists() for name in [*pages, "批 1__a", "批 2__a", "扫描 00"])
 
 
 def test_images_of_one_name_in_two_folders_are_told_apart(bench: Bench) -> None:
@@ -236,6 +255,13 @@ def test_images_of_one_name_in_two_folders_are_told_apart(bench: Bench) -> None:
     np.testing.assert_array_equal(bench.ids("elsewhere__批次 2__X"), STRIPED[:, ::-1])
     assert counts(bench.run(first, second.parent)) == (2, 0, 0, 0)
     np.testing.assert_array_equal(bench.ids("批次 2__X"), STRIPED[:, ::-1])
+
+
+def test_images_of_one_name_in_one_folder_keep_their_suffix(bench: Bench) -> None:
+    folder = bench.put("elsewhere/x.png", striped()).parent
+    bench.put("elsewhere/x.tif", striped()[:, ::-1])
+    assert counts(bench.run(folder)) == (2, 0, 0, 0)
+    np.testing.assert_array_equal(bench.ids("elsewhere__x.tif"), STRIPED[:, ::-1])
 
 
 def test_one_image_never_takes_the_name_of_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

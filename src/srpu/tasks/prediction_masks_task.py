@@ -129,7 +129,7 @@ def run(
     folder = _folder(places, output)
     path = _model(places, checkpoint)
     failures: list[str] = []
-    wanted = named_images(sources, workspace, folder, failures) if sources else unlabelled_images(places)
+    wanted = named_images(sources, places, folder, failures) if sources else unlabelled_images(places)
     log.info("Predicting masks of %d images with %s.", len(wanted), path)
     predictor = _load(path, settings)
     make_folder(folder)
