@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from srpu.active.diversity import Reach, distances_to, k_centers
+from srpu.active.diversity import distances_to, k_centers
+from srpu.active.reach import Reach
 
 WHOLE = st.integers(-8, 8)
 """Whole numbers: their distances are exact in float32, and ties are frequent."""

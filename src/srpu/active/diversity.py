@@ -1,21 +1,18 @@
 """How different images are from what is labelled, and how typical of many they are.
 
 All distances are Euclidean, on the features as they are given. Memory grows with the number of images, never with its
-square, and the passes over the features run on all cores that numba may use (``NUMBA_NUM_THREADS``).
+square.
 """
 
 from __future__ import annotations
 
-import inspect
+import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
 
-Features = Shaped[np.ndarray, "_ d"]
+from srpu.active.reach import Features, Reach, as_floats, nearest
 
 NEIGHBOURS = 20
 """Over how many nearest neighbours typicality is taken, as in TypiClust."""
@@ -29,17 +26,17 @@ CLUSTER_SIZE = 5
 SMALL_POOL = 10_000
 """Up to here clusters are found with all images at once, beyond with mini-batches."""
 
+MINI_BATCH = 4096
+"""Images that mini-batch k-means looks at in one step."""
+
 MAX_REFERENCES = 2048
 """Neighbours are looked for among so many images of a cluster at most, drawn at random."""
 
+SAME = np.float32(1e-30)
+"""Points whose neighbours are nearer than this are as typical as can be."""
+
 MAX_BLOCK = 1 << 22
 """Distances that are held at once."""
-
-ROWS_PER_THREAD = 2048
-"""Fewer images are not worth a thread."""
-
-BLOCK = 16
-"""Points that are compared with a centre while it is in the nearest cache."""
 
 BINS = 1024
 """Steps in which :func:`standing` tells values apart."""
@@ -77,84 +74,7 @@ def distances_to(features: Features, centres: Features) -> Float32[np.ndarray, "
     >>> distances_to(np.array([[0.0], [3]]), np.array([[1.0], [10]])).tolist()
     [1.0, 2.0]
     """
-    return np.sqrt(Reach(features, centres).squared)
-
-
-class Reach:
-    """How far each point is from the nearest centre, kept up to date while points become centres.
-
-    A pass computes distances only where the triangle inequality does not rule out that the new centre is nearer than
-    the old one: if it is at least twice as far from the old centre as the point is, it is not.
-
-    Attributes:
-        squared: Squared distance to the nearest centre; -1 for points that are centres themselves.
-        farthest: The first of the points that are farthest away; without any centre, the one nearest to the mean.
-    """
-
-    def __init__(self, features: Features, centres: Features, *, prune: bool = True) -> None:
-        self._points, first = as_floats(features), as_floats(centres)
-        n, dimensions = self._points.shape
-        self._prune = prune
-        # Twice what rounding can add up to over all dimensions: pruning never changes a result.
-        self._slack = np.float32(4 * (1 + (dimensions + 8) * float(np.finfo(np.float32).eps)))
-        threads = max(1, min(numba.get_num_threads(), n // ROWS_PER_THREAD))
-        self._parts = [(n * part // threads, n * (part + 1) // threads) for part in range(threads)]
-        self._workers = ThreadPoolExecutor(threads)
-        self.squared = np.full(n, np.inf, np.float32)
-        self._nearest = np.zeros(n, np.int32)
-        if len(first):
-            self._on_parts(_nearest_of, self._points, first, self.squared, self._nearest)
-            used, inverse = np.unique(self._nearest, return_inverse=True)
-            self._centres, self._nearest = first[used], inverse.astype(np.int32)
-            self.farthest = int(self.squared.argmax()) if n else 0
-        else:
-            self._centres = first
-            self.farthest = self._central() if n else 0
-        self._count = len(self._centres)
-
-    def take(self, index: int) -> None:
-        """Make a point a centre."""
-        centre = self._points[index]
-        gaps = np.zeros(max(1, self._count), np.float32)
-        if self._prune and self._count:
-            _squared_to(self._centres[: self._count], centre, gaps)
-        self._append(centre)
-        self.squared[index] = -1
-        state = (self._points, self.squared, self._nearest, centre, np.int32(self._count - 1), gaps, self._slack)
-        best = self._on_parts(_update, *state)
-        self.farthest = max(best, key=lambda one: one[0])[1]  # the first of equals: parts are in order
-
-    def _append(self, centre: Float32[np.ndarray, " d"]) -> None:
-        if self._count == len(self._centres):
-            more = np.empty((max(64, self._count), len(centre)), np.float32)
-            self._centres = np.concatenate([self._centres, more])
-        self._centres[self._count] = centre
-        self._count += 1
-
-    def _central(self) -> int:
-        squared = np.empty(len(self._points), np.float32)
-        _squared_to(self._points, self._points.mean(axis=0, dtype=np.float64).astype(np.float32), squared)
-        return int(squared.argmin())
-
-    def _on_parts(self, kernel: Callable[..., Any], *arguments: Any) -> list[Any]:
-        if len(self._parts) == 1:
-            return [kernel(*arguments, *self._parts[0])]
-        waiting = [self._workers.submit(kernel, *arguments, *part) for part in self._parts]
-        return [one.result() for one in waiting]
-
-
-def as_floats(features: Features) -> Float32[np.ndarray, "n d"]:
-    """``features`` as rows of float32, copied only where they are not.
-
-    Raises:
-        ValueError: They are no table, or hold something that is no finite number.
-    """
-    table = np.ascontiguousarray(features, dtype=np.float32)
-    if table.ndim != 2:
-        raise ValueError(f"features have shape {table.shape}; give one row per image")
-    if not np.isfinite(table.sum(dtype=np.float64)):
-        raise ValueError("features must be finite numbers")
-    return table
+    return np.sqrt(nearest(features, centres)[0])
 
 
 def standing(values: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
@@ -173,60 +93,167 @@ def standing(values: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
     return ((below[step] + held.astype(np.float32)[step] * (place - step)) / len(values)).astype(np.float32)
 
 
-def _plain_update(  # (best squared distance, where)
-    points: Any, squared: Any, nearest: Any, centre: Any, number: Any, gaps: Any, slack: Any, low: int, high: int
-) -> Any:
-    """One pass: distance to a new centre where it can matter, the minimum with the old one, and the farthest point."""
-    best, where = np.float32(-2), low
-    for i in range(low, high):
-        now = squared[i]
-        if now > 0 and gaps[nearest[i]] < slack * now:
-            row = points[i]
-            total = np.float32(0)
-            for j in range(row.size):
-                step = row[j] - centre[j]
-                total += step * step
-            if total < now:
-                squared[i], nearest[i] = total, number
-                now = total
-        if now > best:
-            best, where = now, i
-    return best, where
+def typical(
+    features: Features,
+    labelled: Features,
+    count: int,
+    random: np.random.Generator,
+    *,
+    clash: Callable[[int, int], bool] | None = None,
+) -> Int[np.ndarray, " picks"]:
+    """Points that stand for many others, each from another cluster as long as there are enough: no model is needed.
+
+    From the clusters of which the fewest points are labelled or picked, the biggest first, the most typical point
+    (TypiClust, Hacohen et al., arXiv:2202.02794).
+
+    Args:
+        features: Of the pool, finite.
+        labelled: Features of what is labelled already; may have no rows.
+        count: How many points to pick; fewer come back where there are not so many, or where they clash.
+        random: Where the clusters begin.
+        clash: Whether two points must not be picked both.
+    """
+    points = as_floats(features)
+    group, held = clusters(points, labelled, count, random)
+    order = np.lexsort((np.arange(len(points)), -typicality(points, group)))
+    waiting = [list(order[group[order] == one][::-1]) for one in range(len(held))]  # the most typical one is last
+    sizes = [len(members) for members in waiting]
+    picks: list[int] = []
+    while len(picks) < count and any(waiting):
+        best = min((one for one, left in enumerate(waiting) if left), key=lambda one: (held[one], -sizes[one]))
+        pick = int(waiting[best].pop())
+        if clash is None or not any(clash(pick, other) for other in picks):
+            picks.append(pick)
+            held[best] += 1
+    return np.array(picks, np.intp)
 
 
-def _plain_nearest_of(points: Any, centres: Any, squared: Any, nearest: Any, low: int, high: int) -> None:
-    """The nearest of many centres; a few points at a time, so that a centre is read once for all of them."""
-    for first in range(low, high, BLOCK):
-        for number in range(len(centres)):
-            centre = centres[number]
-            for i in range(first, min(first + BLOCK, high)):
-                row = points[i]
-                total = np.float32(0)
-                for j in range(row.size):
-                    step = row[j] - centre[j]
-                    total += step * step
-                if total < squared[i]:
-                    squared[i], nearest[i] = total, number
+def clusters(
+    features: Features, labelled: Features, count: int, random: np.random.Generator
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
+    """The cluster of each point, and how many labelled points lie in each cluster.
+
+    There are as many as leave ``count`` of them without a label, but no more than :data:`MAX_CLUSTERS`, and no more
+    than ``count`` where they would have fewer than :data:`CLUSTER_SIZE` points.
+    """
+    points, old = as_floats(features), as_floats(labelled)
+    wanted = min(len(old) + count, max(count, len(points) // CLUSTER_SIZE), MAX_CLUSTERS, len(points))
+    centres = _k_means(points, wanted, random)
+    known = nearest(old, centres)[1]
+    return nearest(points, centres)[1], np.bincount(known, minlength=len(centres))
 
 
-def _plain_squared_to(points: Any, centre: Any, squared: Any) -> None:
-    """Squared distance of each point to one."""
-    for i in range(len(points)):
-        row = points[i]
-        total = np.float32(0)
-        for j in range(row.size):
-            step = row[j] - centre[j]
-            total += step * step
-        squared[i] = total
+def typicality(features: Features, group: Int[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    """One over the mean distance to the nearest neighbours in the same cluster; 0 without neighbours.
+
+    Args:
+        features: Of the pool.
+        group: The cluster of each point.
+
+    >>> typicality(np.array([[0.0], [1], [5], [9]]), np.array([0, 0, 0, 1])).tolist()[1:]
+    [0.4000000059604645, 0.2222222238779068, 0.0]
+    """
+    points = as_floats(features)
+    found = np.zeros(len(points), np.float32)
+    random = np.random.default_rng(0)  # the same answer for the same points
+    order = np.argsort(group, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        if len(members) > 1:
+            found[members] = _typicality(points[members], random)
+    return found
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Machine code that lets other threads run; sums may be taken in any order, infinity stays infinity."""
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    compiled: Callable[..., Any] = numba.njit(**options)(inspect.unwrap(function))  # without checks of shapes
-    return compiled
+class CoreSet:
+    """How far each point of the pool is from all that is labelled or picked, as a standing in the pool."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    def scores(self) -> Float32[np.ndarray, " n"]:
+        """In [0, 1]; all 0 while nothing is labelled or picked."""
+        return standing(np.sqrt(np.maximum(self._reach.squared, 0)))
+
+    def take(self, index: int) -> None:
+        """A point was picked."""
+        self._reach.take(index)
 
 
-_update = _compiled(_plain_update)
-_nearest_of = _compiled(_plain_nearest_of)
-_squared_to = _compiled(_plain_squared_to)
+class ClusterBased:
+    """How typical each point is, as a standing in the pool, divided by 1 + what its cluster has been given already."""
+
+    def __init__(self, features: Features, labelled: Features, count: int) -> None:
+        points = as_floats(features)
+        self._group, self._held = clusters(points, labelled, count, np.random.default_rng(0))
+        self._typical = ranks(typicality(points, self._group))
+
+    def scores(self) -> Float32[np.ndarray, " n"]:
+        """In [0, 1]."""
+        return self._typical / (1 + self._held[self._group]).astype(np.float32)
+
+    def take(self, index: int) -> None:
+        """A point was picked."""
+        self._held[self._group[index]] += 1
+
+
+def ranks(values: Shaped[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    """The share of the pool that lies below each value, equals counting half.
+
+    >>> ranks(np.array([0.1, 0.9, 0.9, 0.2])).tolist()
+    [0.125, 0.75, 0.75, 0.375]
+    """
+    _, inverse, held = np.unique(values, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(held) - held / 2) / max(1, len(values))
+    return middle[inverse].astype(np.float32)
+
+
+def _typicality(members: Float32[np.ndarray, "n d"], random: np.random.Generator) -> Float32[np.ndarray, " n"]:
+    """Typicality in one cluster; in a large one, among some of its points drawn at random."""
+    members = members - members.mean(axis=0)  # small numbers: the products below lose no digits
+    others = np.arange(len(members))
+    if len(members) > MAX_REFERENCES:
+        others = np.sort(random.choice(len(members), MAX_REFERENCES, replace=False))
+    among, lengths = members[others], np.square(members).sum(axis=1)
+    near = min(max(1, round(NEIGHBOURS * len(others) / len(members))), len(others) - 1)
+    rows = max(1, MAX_BLOCK // len(others))
+    found = np.empty(len(members), np.float32)
+    for low in range(0, len(members), rows):
+        squared = lengths[low : low + rows, None] + lengths[others] - 2 * (members[low : low + rows] @ among.T)
+        own = np.flatnonzero((others >= low) & (others < low + rows))
+        squared[others[own] - low, own] = np.inf  # no point is its own neighbour
+        closest = np.partition(squared, near - 1, axis=1)[:, :near]
+        found[low : low + rows] = np.sqrt(np.maximum(closest, 0)).mean(axis=1)
+    return 1 / np.maximum(found, SAME)
+
+
+def _k_means(points: Float32[np.ndarray, "n d"], count: int, random: np.random.Generator) -> Float32[np.ndarray, "k d"]:
+    """Centres of at most ``count`` clusters; fewer where fewer points differ."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # half a second, needed only here
+
+    sample = points
+    if len(points) > SMALL_POOL:
+        sample = points[np.sort(random.choice(len(points), SMALL_POOL, replace=False))]
+    seeds = _seeds(sample, count, random)
+    if len(seeds) < 2:
+        return seeds
+    shared = {"init": seeds, "n_init": 1, "random_state": int(random.integers(2**31))}
+    with warnings.catch_warnings():  # equal points, and what Windows' MKL is known for
+        warnings.simplefilter("ignore")
+        if len(points) > SMALL_POOL:
+            found = MiniBatchKMeans(len(seeds), batch_size=MINI_BATCH, max_iter=2, compute_labels=False, **shared)
+        else:
+            found = KMeans(len(seeds), max_iter=50, **shared)
+        found.fit(points)
+    return np.ascontiguousarray(found.cluster_centers_, np.float32)
+
+
+def _seeds(points: Float32[np.ndarray, "n d"], count: int, random: np.random.Generator) -> Float32[np.ndarray, "k d"]:
+    """Where k-means begins: points drawn with the squared distance to those drawn before (k-means++)."""
+    reach = Reach(points, points[:0])
+    drawn: list[int] = []
+    for _ in range(count):
+        weights = np.maximum(reach.squared, 0).astype(np.float64) if drawn else np.ones(len(points))
+        if not weights.sum() > 0:
+            break
+        drawn.append(int(random.choice(len(points), p=weights / weights.sum())))
+        reach.take(drawn[-1])
+    return points[drawn]
