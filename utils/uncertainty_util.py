@@ -12,11 +12,13 @@ A function here is switched on by a line with its name in configs/active_learnin
 
 It gets `probabilities`, a torch tensor of shape (b, c, h, w): b images, c classes (in the order of CLASS_NAMES),
 h x w pixels, each from 0 to 1, together 1 in each pixel. It gives a tensor of shape (b, h, w): how unsure the model is
-about each pixel, from 0 (sure) to 1. An image's score is the mean of its pixels. A name that begins with _ is no
-strategy. What is wrong with an answer (shape, range, an error) is said in one sentence when it is used.
+about each pixel, from 0 (sure) to 1. An image's score is the mean of its pixels. Large images come in strips of up to
+TILE_SIZE rows. A name that begins with _ is no strategy. What is wrong with an answer (shape, range, an error) is said
+in one sentence when it is used.
 函数得到 `probabilities`，形状为 (b, c, h, w) 的 torch 张量：b 幅图像、c 个类别（顺序同 CLASS_NAMES）、h x w 个像素；
 每个值在 0 到 1 之间，同一像素各类别之和为 1。返回形状为 (b, h, w) 的张量：每个像素的不确定度，0（确定）到 1。
-图像的得分是其像素的平均值。以 _ 开头的函数不是度量。返回值有误（形状、范围、出错）时，使用时会用一句话说明。
+图像的得分是其像素的平均值。大图像按条带传入，每条最多 TILE_SIZE 行。以 _ 开头的函数不是度量。
+返回值有误（形状、范围、出错）时，使用时会用一句话说明。
 """
 
 from __future__ import annotations
