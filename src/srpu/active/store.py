@@ -264,13 +264,16 @@ class Store:
         """The images that ``model`` has scored."""
         return {row.image for row in self._read(select(schema.scores.c.image).where(schema.scores.c.model == model))}
 
-    def scores(self, model: str) -> Iterator[tuple[str, dict[str, Any], Float16[np.ndarray, " d"] | None]]:
-        """What ``model`` found, by image in the order of hashes, one at a time.
+    def scores(
+        self, model: str, images: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, dict[str, Any], Float16[np.ndarray, " d"] | None]]:
+        """What ``model`` found, by image in the order of hashes, one at a time; in a few ``images`` or in all.
 
         Only a part is read at once, and nothing is held between parts: whoever iterates may write.
         """
         table = schema.scores
         wanted = select(table.c.image, table.c.scores, table.c.features).where(table.c.model == model)
+        wanted = wanted if images is None else wanted.where(table.c.image.in_(images))
         part = self._read(wanted.order_by(table.c.image).limit(_AT_ONCE))
         while part:
             for row in part:

@@ -65,7 +65,7 @@ class Band:
         return ids
 
 
-def predict_bands(
+def predict_tensors(
     model: nn.Module,
     image: Shaped[np.ndarray, "h w"],
     shift_scale: tuple[float, float],
@@ -73,8 +73,8 @@ def predict_bands(
     *,
     device: torch.device,
     precision: Precision,
-) -> Iterator[Band]:
-    """Class probabilities of ``image``, from top to bottom.
+) -> Iterator[tuple[int, Float32[Tensor, "c rows w"]]]:
+    """Class probabilities of ``image``, from top to bottom: the first row of each band, and the band on the device.
 
     Args:
         model: Maps (b, 1, h, w) to logits (b, c, h, w); lies on ``device``. It is put into evaluation mode.
@@ -100,7 +100,21 @@ def predict_bands(
                 "The network answers with numbers that are none (NaN): train anew with a lower LEARNING_RATE, or set "
                 'PRECISION = "fp32".'
             )
-        yield Band(top, done.cpu().numpy())
+        yield top, done
+
+
+def predict_bands(
+    model: nn.Module,
+    image: Shaped[np.ndarray, "h w"],
+    shift_scale: tuple[float, float],
+    tiling: Tiling,
+    *,
+    device: torch.device,
+    precision: Precision,
+) -> Iterator[Band]:
+    """All of :func:`predict_tensors`, in the computer's own memory."""
+    for top, band in predict_tensors(model, image, shift_scale, tiling, device=device, precision=precision):
+        yield Band(top, band.cpu().numpy())
 
 
 def count_bands(height: int, tiling: Tiling) -> int:
@@ -150,7 +164,7 @@ def _predict_row(
     """Probabilities of one row of tiles, blended from left to right, and added to what the row above left unfinished.
 
     Args:
-        model: See :func:`predict_bands`, like the rest.
+        model: See :func:`predict_tensors`, like the rest.
         strip: The grey levels of the row.
         shift_scale: What normalises them.
         tiling: How the row is cut.

@@ -13,7 +13,7 @@ from srpu.errors import CheckpointError
 from srpu.models.segmenter import Segmenter
 from srpu.models.transfer import Transfer, transfer_encoder, transfer_model
 from srpu.models.weights import read_weights
-from srpu.settings import TrainSettings
+from srpu.settings import ActiveLearningSettings, TrainSettings
 from srpu.tasks.wiring import PRETRAINED
 from srpu.workspace import Workspace
 
@@ -51,7 +51,7 @@ class Start:
         return {**pretrained, **(facts.get("trained_on") or {})}
 
 
-def sources(settings: TrainSettings, workspace: Workspace) -> list[Source]:
+def sources(settings: TrainSettings | ActiveLearningSettings, workspace: Workspace) -> list[Source]:
     """The files that the settings name, the strongest first."""
     found = []
     if settings.USE_PRETRAINED_MODEL and settings.PRETRAINED_MODEL_PATH:
