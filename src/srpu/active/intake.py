@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from srpu.active.entries import AskedQuery
+from srpu.active.handoff import SELECTION
+from srpu.active.imagej import MASK_ENDING
 from srpu.active.labels import Ids, ids_hash
 from srpu.active.query import Query, Window
 from srpu.data.classes import IGNORE, ClassMap
@@ -27,8 +29,6 @@ QUIET = 3.0
 
 APART = 1.0
 """Seconds between two looks that find a younger file unchanged."""
-
-_AS_HANDED_OUT = "_predicted_mask"
 
 Size = tuple[int, int]
 
@@ -113,6 +113,7 @@ class Names:
         known = [Target(Query(sha256, id_)) for sha256, id_ in images]
         self._tables = [
             _table(open_, _own_name),
+            _table(open_, _name_of_image),
             _table(over, _own_name),
             _table(known, _own_name),
             _table(open_, _stem),
@@ -148,6 +149,10 @@ def _own_name(query: Query) -> str:
     return query.name
 
 
+def _name_of_image(query: Query) -> str:
+    return Query(query.image, query.id).name
+
+
 def _stem(query: Query) -> str:
     return PurePosixPath(query.id.partition("#")[0]).stem
 
@@ -173,7 +178,7 @@ class Handed:
     @cached_property
     def _info(self) -> Mapping[str, Any]:
         try:
-            info = read_json(self.folder / "selection_info.json")
+            info = read_json(self.folder / SELECTION)
         except (FileNotFoundError, WorkspaceError):
             return {}
         return info if isinstance(info, dict) else {}
@@ -195,15 +200,27 @@ class Handed:
 
     def file(self, query: Query) -> Path:
         """The mask to be corrected."""
-        return self.folder / f"{query.name}{_AS_HANDED_OUT}.tif"
+        return self.folder / f"{query.name}{MASK_ENDING}"
 
     def predicted(self, query: Query) -> Ids | None:
         """The predicted mask as it was written, of the size that was shown; None: there was none, or it was edited."""
-        ids = self._copy(query)
-        if ids is None:
-            written = self._read(query)
-            ids = written if written is not None and ids_hash(written) in self._hashes(query) else None
-        return None if ids is None or (ids == IGNORE).all() else ids
+        ids = self._known(query)
+        return None if ids is None or self.was_blank(query) else ids
+
+    def was_blank(self, query: Query) -> bool:
+        """Whether what was handed out held no prediction."""
+        ids = self._known(query)
+        return self.model is None or (ids is not None and bool((ids == IGNORE).all()))
+
+    def _known(self, query: Query) -> Ids | None:
+        copy = self._copy(query)
+        if copy is not None:
+            return copy
+        try:
+            ids = read_mask(self.file(query), self._classes).ids
+        except MaskError:
+            return None
+        return ids if ids_hash(ids) in self._hashes(query) else None
 
     def was_written(self, query: Query, ids: Ids) -> bool:
         """Whether ``ids`` are what was handed out; also if nobody knows what was."""
@@ -220,27 +237,6 @@ class Handed:
             return None
         return ids if ids.dtype == np.uint8 and ids.ndim == 2 else None
 
-    def _read(self, query: Query) -> Ids | None:
-        try:
-            return read_mask(self.file(query), self._classes).ids
-        except MaskError:
-            return None
-
     def _hashes(self, query: Query) -> set[str]:
-        """The hashes that are noted of what was written."""
-        return {text for text in _strings(self._entry(query)) if len(text) == _HASH} - {query.image}
-
-
-_HASH = 64  # letters of a sha256
-
-
-def _strings(content: Any) -> Iterable[str]:
-    """Every text in plain values."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _strings(value)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _strings(value)
+        """Of all that was ever written for it."""
+        return set(self._entry(query).get("written", ()))

@@ -13,7 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from srpu.active.query import Window
 from srpu.data.classes import IGNORE
@@ -99,11 +99,11 @@ def examine(
 
 def _without_rim(verdict: Verdict, predicted: Ids | None, classes: Sequence[str], *, repair: bool) -> Verdict:
     rim = None if predicted is None else find_rim(verdict.ids, predicted, len(classes))
-    if rim is None:
+    if rim is None or predicted is None:
         return verdict
     names = ", ".join(classes[id_] for id_ in np.unique(verdict.ids[rim]))
     said = f"a rim of {names}, at most {RIM_WIDTH} pixels wide ({rim.sum()} pixels), where the prediction has none"
-    repaired = fill_rim(verdict.ids, rim)
+    repaired = fill_rim(verdict.ids, rim, predicted)
     if repair:
         remark = f"had {said}; these pixels were given to the nearer of the classes on both sides"
         return replace(verdict, ids=repaired, repaired=repaired, kind="rim", remarks=(*verdict.remarks, remark))
@@ -196,7 +196,7 @@ def find_gaps(returned: Ids, predicted: Ids | None) -> tuple[Where, Where]:
 def fill_specks(returned: Ids, specks: Where, predicted: Ids | None) -> Ids:
     """Give each speck the class around it, or where there are several the predicted or else the nearest one."""
     filled = returned.copy()
-    nearest = _nearest(returned, returned != IGNORE)
+    nearest, _ = _nearest(returned, returned != IGNORE)
     number, areas, facts, _ = cv2.connectedComponentsWithStats(specks.astype(np.uint8), connectivity=8)
     for area in range(1, number):
         left, top, width, height = (int(value) for value in facts[area, :4])
@@ -228,13 +228,17 @@ def find_rim(returned: Ids, predicted: Ids, classes: int) -> Where | None:
     return rim if rim.any() else None
 
 
-def fill_rim(returned: Ids, rim: Where) -> Ids:
-    """Give each pixel of a rim the class of the nearest pixel beside it that is of another class than the rim."""
+def fill_rim(returned: Ids, rim: Where, predicted: Ids) -> Ids:
+    """Give each pixel of a rim the class of the nearer side; of two equally near ones the predicted one."""
     filled = returned.copy()
     for id_ in np.unique(returned[rim]):
         here = rim & (returned == id_)
-        nearest = _nearest(returned, (returned != IGNORE) & ~rim & (returned != id_))
-        filled[here] = nearest[here]
+        sources = (returned != IGNORE) & ~rim
+        below, to_below = _nearest(returned, sources & (returned < id_))
+        above, to_above = _nearest(returned, sources & (returned > id_))
+        chosen = np.where(to_below < to_above, below, above)
+        open_ = (to_below == to_above) & (predicted == below)
+        filled[here] = np.where(open_, below, chosen)[here]
     return filled
 
 
@@ -282,13 +286,14 @@ def told(found: Mapping[str, tuple[int, int, int]], ids: Ids) -> str:
     return f", {total / max(int((ids != IGNORE).sum()), 1):.1%} changed: {'; '.join(parts)}"
 
 
-def _nearest(ids: Ids, sources: Where) -> Ids:
-    """For each pixel the id of the nearest of ``sources``."""
+def _nearest(ids: Ids, sources: Where) -> tuple[Ids, Float64[np.ndarray, "h w"]]:
+    """For each pixel the id of the nearest of ``sources``, and how far it is; without any sources infinitely."""
     from scipy.ndimage import distance_transform_edt
 
-    rows, columns = distance_transform_edt(~sources, return_distances=False, return_indices=True)
-    nearest: Ids = ids[rows, columns]
-    return nearest
+    if not sources.any():
+        return ids, np.full(ids.shape, np.inf)
+    far, (rows, columns) = distance_transform_edt(~sources, return_indices=True)
+    return ids[rows, columns], far
 
 
 def _within(some: Where, reach: float) -> Where:

@@ -324,7 +324,7 @@ class _Intake:
         ids = part.ids.copy()
         ids[: part.rows] = verdict.ids
         model = self._handed(target).model if asked else None
-        state: State = "drawn" if predicted is None and model is None else "edited"
+        state: State = "drawn" if asked is None or self._handed(target).was_blank(query) else "edited"
         if predicted is not None and np.array_equal(verdict.ids, predicted):
             state = "confirmed"
         self.store.accept(

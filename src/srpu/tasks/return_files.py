@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from srpu.active.entries import AskedQuery
+from srpu.active.imagej import CORRECTED, MASK_ENDING
 from srpu.active.intake import Handed, Names, Target
 from srpu.data.folders import find_files
 from srpu.data.index import Record
@@ -25,11 +26,8 @@ from srpu.tasks.active_places import Places
 
 log = logging.getLogger(__name__)
 
-CORRECTED = "corrected"
-"""Where in a round's folder corrected masks are saved."""
-
 _OFF = 3  # levels that a colour may be off without being drawn as changed
-_PREDICTED = "_predicted_mask"
+_PREDICTED = Path(MASK_ENDING).stem
 
 
 class Said:
