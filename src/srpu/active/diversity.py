@@ -74,7 +74,8 @@ def distances_to(features: Features, centres: Features) -> Float32[np.ndarray, "
     >>> distances_to(np.array([[0.0], [3]]), np.array([[1.0], [10]])).tolist()
     [1.0, 2.0]
     """
-    return np.sqrt(nearest(features, centres)[0])
+    distances: Float32[np.ndarray, " n"] = np.sqrt(nearest(features, centres)[0])
+    return distances
 
 
 def standing(values: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
@@ -188,7 +189,8 @@ class ClusterBased:
 
     def scores(self) -> Float32[np.ndarray, " n"]:
         """In [0, 1]."""
-        return self._typical / (1 + self._held[self._group]).astype(np.float32)
+        shared: Float32[np.ndarray, " n"] = self._typical / (1 + self._held[self._group]).astype(np.float32)
+        return shared
 
     def take(self, index: int) -> None:
         """A point was picked."""

@@ -160,9 +160,9 @@ def _plain_squared_to(points: Any, centre: Any, squared: Any) -> None:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Machine code that lets other threads run; sums may be taken in any order, infinity stays infinity."""
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    compiled: Callable[..., Any] = numba.njit(**options)(inspect.unwrap(function))  # without checks of shapes
+    """Machine code that lets other threads run, of the function without checks of its arguments."""
+    sums_in_any_order = {"reassoc", "contract", "nsz"}
+    compiled: Callable[..., Any] = numba.njit(nogil=True, fastmath=sums_in_any_order)(inspect.unwrap(function))
     return compiled
 
 
