@@ -125,14 +125,33 @@ def test_without_paths_the_unlabelled_images_are_predicted(bench: Bench, caplog:
     original = bench.workspace.path("data/raw/unlabelled/扫描 03.tif")
     np.testing.assert_array_equal(read_image(bench.folder / "扫描 03.tif"), read_image(original))
     assert not list(bench.folder.glob("image *"))  # those have masks
-    assert "To do: correct the masks in " in caplog.messages[-1]
+    assert f"To correct: {bench.folder}; INSTRUCTIONS.txt there tells how" in caplog.messages[-1]
+
+
+def test_what_helps_to_correct_lies_beside_the_masks(bench: Bench) -> None:
+    bench.overrides += ("CORRECTED_DIR=回来",)
+    bench.run(bench.put("elsewhere/a.png", striped()))
+    assert (bench.folder / "SRPU_labels.lut").stat().st_size == 768
+    assert "a_predicted_mask" not in (bench.folder / "SRPU_correct_masks.ijm").read_text(encoding="utf-8")
+    assert (bench.folder / "corrected").is_dir()
+    text = (bench.folder / "INSTRUCTIONS.txt").read_text(encoding="utf-8")
+    assert text.startswith("1 masks to correct\n")
+    assert "\n1 个待修改的掩膜\n" in text
+    assert "Round 0" not in text
+    assert "第 0 轮" not in text
+    assert text.count("回来") == 2
+    assert text.count("srpu active take-in\n") == 2
+    for other in ("--unchanged", "srpu active skip"):  # only rounds wait for answers
+        assert other not in text
+    for kept in ("With another program: ", "使用其他软件：", "Key s saves", "按 s：保存"):
+        assert text.count(kept) == 1
 
 
 def test_masks_hold_ids_and_pictures_colours(bench: Bench) -> None:
     assert counts(bench.run(bench.put("elsewhere/a.png", striped()))) == (1, 0, 0, 0)
     np.testing.assert_array_equal(bench.ids("a"), STRIPED)
     with Image.open(bench.folder / "a_predicted_mask.png") as picture:
-        np.testing.assert_array_equal(np.array(picture), colour(STRIPED, class_map(bench.settings)))
+        np.testing.assert_array_equal(np.array(picture.convert("RGB")), colour(STRIPED, class_map(bench.settings)))
     with tifffile.TiffFile(bench.folder / "a_predicted_mask.tif") as file:
         page = file.pages[0]
         np.testing.assert_array_equal(page.asarray(), STRIPED)  # class ids, which ImageJ shows in colours

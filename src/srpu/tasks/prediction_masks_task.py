@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 
+from srpu.active.handoff import INSTRUCTIONS, instructions
+from srpu.active.imagej import CORRECTED, LUT, MACRO, MASK_ENDING, write_lut, write_macro
 from srpu.data.images import databar_rows, image_info, read_image, write_image
 from srpu.data.index import PixelSizes
-from srpu.data.masks import IGNORE, ClassMap, colour, write_mask
+from srpu.data.masks import IGNORE, ClassMap, write_mask
 from srpu.errors import DataError, ImageError, ModelError, WorkspaceError
-from srpu.files import make_folder, read_json, write_json
+from srpu.files import make_folder, read_json, write_json, write_text
 from srpu.learn.checkpoint import Checkpoint, load_checkpoint, rebuild_model
 from srpu.learn.device import Precision, choose_device, choose_precision
 from srpu.learn.predict import Tiling, predict_labels
@@ -143,9 +146,12 @@ def run(
             failures.append(str(error) if str(one.path) in str(error) else f"{one.path}: {error}")
             continue
         outcomes[outcome].append(one.name)
+    count = sum(map(len, outcomes.values()))
+    if count:
+        _write_aids(folder, predictor.classes, count, settings)
     written, before, kept = (len(names) for names in outcomes.values())
     done = PredictedMasks(written, before, kept, len(failures), folder)
-    _say(done, outcomes["kept"], failures, places)
+    _say(done, outcomes["kept"], failures)
     return done
 
 
@@ -155,7 +161,7 @@ def mask_name(name: str) -> str:
     >>> mask_name("s1")
     's1_predicted_mask.tif'
     """
-    return f"{name}_predicted_mask.tif"
+    return f"{name}{MASK_ENDING}"
 
 
 def _folder(places: Places, output: Path | None) -> Path:
@@ -231,7 +237,7 @@ def _do(
     told = image_info(wanted.path).pixel_size_nm or wanted.pixel_size_nm or sizes.find(wanted.path, wanted.root)
     write_image(folder / f"{wanted.name}.tif", image, pixel_size_nm=told or settings.PIXEL_SIZE_NM)
     if settings.PREDICTION_MASK_CONFIG.save_colored_masks:
-        write_image(mask.with_suffix(".png"), colour(ids, predictor.classes))
+        write_mask(mask.with_suffix(".png"), ids, predictor.classes)
     write_mask(mask, ids, predictor.classes)
     write_json(memory, asdict(_Made(str(wanted.path), image_hash, predictor.made_with, _file_hash(mask))))
     return "written"
@@ -259,7 +265,51 @@ def _file_hash(path: Path) -> str:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _say(done: PredictedMasks, kept: Sequence[str], failures: Sequence[str], places: Places) -> None:
+def _write_aids(folder: Path, classes: ClassMap, count: int, settings: ActiveLearningSettings) -> None:
+    """Write what helps to correct: the macro, the colours, and what to do."""
+    make_folder(folder / CORRECTED)
+    write_lut(folder / LUT, classes)
+    write_macro(folder / MACRO, classes)
+    write_text(folder / INSTRUCTIONS, told(classes, count, settings.CORRECTED_DIR, settings.LABELED_DIR))
+
+
+def told(classes: ClassMap, count: int, corrected: str, labeled: str) -> str:
+    """What to do, as rounds tell it, except where the corrected masks go: no round waits for these.
+
+    Args:
+        classes: What is painted.
+        count: How many masks there are.
+        corrected: CORRECTED_DIR.
+        labeled: LABELED_DIR.
+    """
+    text = instructions(classes, 0, count, regions=False)
+    text = text.replace("Round 0 of active learning: ", "").replace("主动学习第 0 轮：", "")
+    english = _STEP.format(corrected=corrected, labeled=labeled)
+    text = re.sub(r"4\. (?!全).*?(?=With another program)", lambda _: english, text, flags=re.DOTALL)
+    chinese = _STEP_CHINESE.format(corrected=corrected, labeled=labeled)
+    return re.sub(r"4\. 全.*?(?=使用其他软件)", lambda _: chinese, text, flags=re.DOTALL)
+
+
+_STEP = """\
+4. When all are done, copy what lies in the folder corrected into {corrected} of the workspace and type:
+
+   srpu active take-in
+
+   Or, for `srpu train` alone, into {labeled}; then type srpu index.
+
+"""
+
+_STEP_CHINESE = """\
+4. 全部完成后，把文件夹 corrected 中的文件复制到工作区的 {corrected}，并输入：
+
+   srpu active take-in
+
+   若只用 srpu train 训练：复制到 {labeled}，然后输入 srpu index。
+
+"""
+
+
+def _say(done: PredictedMasks, kept: Sequence[str], failures: Sequence[str]) -> None:
     """How it went, what was left alone, each image that failed, and what is to be done."""
     log.info(
         "Masks predicted: %d; done before: %d; kept because somebody has changed them: %d; failed: %d.",
@@ -274,4 +324,4 @@ def _say(done: PredictedMasks, kept: Sequence[str], failures: Sequence[str], pla
     for failure in failures:
         log.warning("Failed: %s", failure)
     if done.written + done.before + done.kept:
-        log.info("To do: correct the masks in %s and put them into %s.", done.folder, places.labeled)
+        log.info("To correct: %s; %s there tells how, and where the corrected masks go.", done.folder, INSTRUCTIONS)
