@@ -157,8 +157,7 @@ def typicality(features: Features, group: Int[np.ndarray, " n"]) -> Float32[np.n
     points = as_floats(features)
     found = np.zeros(len(points), np.float32)
     random = np.random.default_rng(0)  # the same answer for the same points
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+    for members in _members(group):
         if len(members) > 1:
             found[members] = _typicality(points[members], random)
     return found
@@ -180,12 +179,19 @@ class CoreSet:
 
 
 class ClusterBased:
-    """How typical each point is, as a standing in the pool, divided by 1 + what its cluster has been given already."""
+    """How typical each point is of its cluster, divided by 1 + the cluster's points that are labelled or picked.
+
+    The share of the cluster that is less typical: large clusters reach more than small ones, and a point that is
+    alone has 0.
+    """
 
     def __init__(self, features: Features, labelled: Features, count: int) -> None:
         points = as_floats(features)
         self._group, self._held = clusters(points, labelled, count, np.random.default_rng(0))
-        self._typical = ranks(typicality(points, self._group))
+        typical = typicality(points, self._group)
+        self._typical = np.zeros(len(points), np.float32)
+        for members in _members(self._group):
+            self._typical[members] = ranks(typical[members]) - 0.5 / max(1, len(members))
 
     def scores(self) -> Float32[np.ndarray, " n"]:
         """In [0, 1]."""
@@ -206,6 +212,12 @@ def ranks(values: Shaped[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
     _, inverse, held = np.unique(values, return_inverse=True, return_counts=True)
     middle = (np.cumsum(held) - held / 2) / max(1, len(values))
     return middle[inverse].astype(np.float32)
+
+
+def _members(group: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " _"]]:
+    """The points of each cluster."""
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
 def _typicality(members: Float32[np.ndarray, "n d"], random: np.random.Generator) -> Float32[np.ndarray, " n"]:
