@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,7 +88,7 @@ class Target:
     """
 
     query: Query
-    asked: AskedQuery | None = None
+    asked: AskedQuery | None = field(default=None, hash=False)
 
     @property
     def is_open(self) -> bool:

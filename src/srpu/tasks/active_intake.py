@@ -61,7 +61,8 @@ class Answers:
 def take_in(places: Places, store: Store, answers: Answers) -> int:
     """Take in every mask that has come back and is fine; gives how many.
 
-    Masks are looked for in the folders of all rounds that wait for some, in CORRECTED_DIR and in LABELED_DIR.
+    Masks are looked for in the folders of all rounds that wait for some and of the newest ones, in CORRECTED_DIR and in
+    LABELED_DIR.
 
     Raises:
         IndexingError: There is no index, or a folder cannot be opened.
@@ -76,7 +77,7 @@ def take_in(places: Places, store: Store, answers: Answers) -> int:
     taken = 0
     for target, paths in found.items():
         there = {path: whole[path] for path in paths if path in whole}
-        looked = (target.asked and target.asked.state, sorted(there.items()))
+        looked = (target.asked and (target.asked.number, target.asked.state), sorted(there.items()))
         if not there or any(path in young for path in paths) or answers.looked.get(target.query) == looked:
             continue
         taken += intake.answer(target, [ReturnedFile(path, size[1] / 1e9) for path, size in there.items()])
@@ -170,6 +171,9 @@ class _Intake:
         same = sorted(self._labels_like(target, part), key=lambda label: (label.number in revoked, -label.number))
         if not same:
             if self._is_old(target, file):
+                predicted = self._predicted(target, part)
+                if predicted is not None and np.array_equal(part.ids[: part.rows], predicted):
+                    return True
                 self.say(
                     file.path,
                     f"{file.path} is older than the mask that was taken, and is passed over; save it "
@@ -260,19 +264,16 @@ class _Intake:
 
     def _mend(self, target: Target, file: ReturnedFile, part: Part) -> bool:
         """Whether blurred colours may be read as their nearest ones; a picture shows what that gives."""
-        reading, image = part.reading, self.opener.image(part.record)
+        reading, height_width = part.reading, part.reading.ids.shape
         assert reading.before is not None and reading.changed is not None  # noqa: S101  (there is trouble)
-        for shown in (None, self._handed(target).cut(target.query) if target.asked else None, target.query.window):
-            shown_image = image if shown is None else image[shown.slices]
-            if shown_image.shape == reading.ids.shape:
-                picture = draw_repair(shown_image, reading.before, reading.ids, reading.changed, self.classes)
-                write_png(self._picture_path(target, "repair"), picture)
-                break
+        cut = self._handed(target).cut(target.query) if target.asked else None
+        whole = Window(0, 0, *height_width)
+        window = next(one for one in (cut, target.query.window, whole) if one is not None and one[2:] == height_width)
+        image = self.opener.image(part.record)[window.slices]
         path = self._picture_path(target, "repair")
+        write_png(path, draw_repair(image, reading.before, reading.ids, reading.changed, self.classes))
         if self.answers.repair:
-            self.say(
-                file.path, f"{file.path} had blurred or compressed edges, which were given the nearest colours: {path}"
-            )
+            self.say(file.path, f"{file.path} had blurred or compressed edges; they got the nearest colours: {path}")
             return True
         self.say(file.path, f"{reading.trouble.rstrip('.')}; `srpu active take-in --repair` takes it so: {path}")
         return False

@@ -26,6 +26,9 @@ from srpu.tasks.active_places import Places
 
 log = logging.getLogger(__name__)
 
+NEWEST = 2
+"""Rounds whose folders are looked into though they wait for nothing: somebody may save a mask once more."""
+
 _OFF = 3  # levels that a colour may be off without being drawn as changed
 _PREDICTED = Path(MASK_ENDING).stem
 
@@ -78,7 +81,8 @@ class Search:
             IndexingError: A folder cannot be opened.
         """
         names = Names(self.asked, [(sha256, record.id) for sha256, record in self.images.items()])
-        rounds = sorted({one.round for one in self.asked if one.state == "open"})
+        newest = sorted({one.round for one in self.asked})[-NEWEST:]
+        rounds = sorted({one.round for one in self.asked if one.state == "open"} | set(newest))
         found: dict[Target, dict[Path, None]] = defaultdict(dict)
         corrected = self.places.workspace.path(self.places.settings.CORRECTED_DIR)
         for folder in [self.places.handed(number) / CORRECTED for number in rounds] + [corrected]:
@@ -105,7 +109,7 @@ class Search:
             for file in find_files(folder, [(folder / CORRECTED).resolve()]):
                 targets = names.find(file.parts)
                 is_mask = file.stem.lower().endswith("_mask") and len(file.parts) == 1
-                if is_mask and len(targets) == 1 and targets[0].is_open and self._is_edited(file.path, targets[0]):
+                if is_mask and len(targets) == 1 and self._is_edited(file.path, targets[0]):
                     yield targets[0], file.path
 
     def _is_edited(self, path: Path, target: Target) -> bool:
