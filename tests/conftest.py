@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports numpy or torch: tests run beside each other
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,20 @@ install_import_hook(
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("patient")
 
+
+def _has_imagej() -> bool:
+    """Whether Java, Debian's ImageJ and a virtual display are there: ImageJ opens no image without a display."""
+    return all(shutil.which(program) for program in ("java", "Xvfb")) and Path("/usr/share/java/ij.jar").exists()
+
+
 NEEDS = {
     "shared_data": (
         lambda: bool(os.environ.get("SRPU_DATA")),
         "set SRPU_DATA to the folder of real SEM images to run them",
+    ),
+    "imagej": (
+        _has_imagej,
+        "install ImageJ and a virtual display to run them (Debian: apt-get install imagej xvfb)",
     ),
 }
 """For each marker: is what its tests need there, and what to do if it is not."""

@@ -124,6 +124,7 @@ macro "Start" {
     } else {
         if (hasKeys(folder))
             run("Install...", "install=[" + folder + "$macro]");
+        choose(ids[0]);
         openNext(folder, "");
     }
 }
@@ -138,7 +139,7 @@ macro "SEM image on or off [o]" { nameOf(); if (Overlay.hidden) Overlay.show; el
 macro "SEM image fainter or stronger [i]" { nameOf(); opacity = (opacity + 20) % 100; layOver(); }
 macro "Wider pencil [w]" { setPencil(pencil() + 2); }
 macro "Narrower pencil [q]" { setPencil(pencil() - 2); }
-macro "SRPU Pencil Tool - C037P0db0f2ff4d30C000L0f1d" { paint(); }
+macro "SRPU Pencil Tool - C00aL3cc3L4dd4L3c2fL4d2fC000O0033" { paint(); }
 macro "SRPU Pencil Tool Options" { setPencil(getNumber("Width of the pencil in pixels:", pencil())); }
 
 // folders and names
@@ -153,8 +154,11 @@ function ownFolder() {
     return folder;
 }
 
+// ImageJ cannot install keys from a path with this bracket; without keys, run this file once for each mask.
 function hasKeys(folder) {
-    return indexOf(folder, "]") < 0;
+    if (indexOf(folder, "]") < 0)
+        return true;
+    return false;
 }
 
 function nameOf() {
@@ -221,11 +225,8 @@ function openPair(folder, name) {
         exit("This file is no 8-bit mask any more; delete it and begin again:\n" + path);
     open(folder + "$lut");
     layOver();
-    if (!is("Batch Mode")) {
-        if (hasKeys(folder))
-            setTool("SRPU Pencil Tool");
-        choose(ids[0]);
-    }
+    if (!is("Batch Mode") && hasKeys(folder))
+        setTool("SRPU Pencil Tool");
 }
 
 function saveAndNext(folder, name) {
