@@ -18,7 +18,7 @@ from srpu.active.query import Window
 from srpu.active.store import Store
 from srpu.config import load_settings
 from srpu.data.classes import IGNORE
-from srpu.data.images import write_image
+from srpu.data.images import read_image, write_image
 from srpu.data.index import Record, read_manifest
 from srpu.data.normalisation import Normalisation
 from srpu.errors import CheckpointError, ImageError, SettingsError
@@ -396,16 +396,16 @@ def test_features_are_those_of_the_scores_and_are_remembered(tmp_path, store):
     assert counting.asked == 2 * before
 
 
-def test_features_of_a_small_image_are_those_that_novelty_looks_at(tmp_path, store):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_of_a_small_image_are_those_that_novelty_looks_at(tmp_path, store, precision):
     workspace, pool = made(tmp_path, {"a": np.random.default_rng(0).integers(0, 256, (96, 128), dtype=np.uint8)})
-    member = untrained_member(settings_of(workspace, "ENCODER_NAME=unet", "DECODER_NAME=unet"), workspace)
-    from srpu.data.images import read_image
-
+    settings = settings_of(workspace, "ENCODER_NAME=unet", "DECODER_NAME=unet", f"PRECISION={precision}")
+    member = untrained_member(settings, workspace)
     image = read_image(workspace.path(pool[0].image))
-    _, found = next(features_of(member, pool, settings_of(workspace), workspace, store))
+    _, found = next(features_of(member, pool, settings, workspace, store))
     levels = member.normalisation.shift_scale(image)
-    known = pooled_features(member.model, image, levels, device=CPU, precision="fp32")
-    np.testing.assert_allclose(found.astype(float), known, atol=1e-3)
+    known = pooled_features(member.model, image, levels, device=CPU, precision=precision)
+    np.testing.assert_allclose(found.astype(float), known, atol=2e-4)
 
 
 def test_features_of_windows(tmp_path, store):
