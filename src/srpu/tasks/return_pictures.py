@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
 from srpu.data.classes import ClassMap, colour
-from srpu.pictures import RGB, WRONG, legend, overlay, panel, stack
+from srpu.pictures import RGB, WRONG, legend, overlay, panel, stack, to_8bit, to_rgb
 
 DETAIL = 96
 """Pixels across the part that is shown enlarged: the one with the most changes."""
@@ -38,12 +38,18 @@ def draw_repair(
     rows = [
         panel([marked, old, colour(after, classes)], ["changes (red)", "as returned", "repaired"], width=WIDTH),
         panel(
-            [overlay(image, after, classes, 0.0)[part], old[part], colour(after, classes)[part]],
+            [_enlarged(picture[part]) for picture in (to_rgb(to_8bit(image)), old, colour(after, classes))],
             ["a part, enlarged", "as returned", "repaired"],
             width=WIDTH,
         ),
     ]
     return stack([*rows, legend(classes, rows[0].shape[1])])
+
+
+def _enlarged(picture: RGB) -> RGB:
+    """By a whole factor, to about a third of the width."""
+    factor = max(WIDTH // 3 // picture.shape[1], 1)
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _busiest(changed: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
