@@ -140,8 +140,7 @@ def clusters(
     points, old = as_floats(features), as_floats(labelled)
     wanted = min(len(old) + count, max(count, len(points) // CLUSTER_SIZE), MAX_CLUSTERS, len(points))
     centres = _k_means(points, wanted, random)
-    known = nearest(old, centres)[1]
-    return nearest(points, centres)[1], np.bincount(known, minlength=len(centres))
+    return _assigned(points, centres), np.bincount(_assigned(old, centres), minlength=len(centres))
 
 
 def typicality(features: Features, group: Int[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
@@ -212,6 +211,16 @@ def ranks(values: Shaped[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
     _, inverse, held = np.unique(values, return_inverse=True, return_counts=True)
     middle = (np.cumsum(held) - held / 2) / max(1, len(values))
     return middle[inverse].astype(np.float32)
+
+
+def _assigned(points: Float32[np.ndarray, "n d"], centres: Float32[np.ndarray, "k d"]) -> Int[np.ndarray, " n"]:
+    """The nearest centre of each point, by products of matrices: several times faster than by differences."""
+    found = np.zeros(len(points), np.intp)
+    lengths = np.square(centres).sum(axis=1) / 2
+    rows = max(1, MAX_BLOCK // max(1, len(centres)))
+    for low in range(0, len(points), rows):
+        found[low : low + rows] = (lengths - points[low : low + rows] @ centres.T).argmin(axis=1)
+    return found
 
 
 def _members(group: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " _"]]:

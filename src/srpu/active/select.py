@@ -335,9 +335,16 @@ def _shares(candidates: Sequence[Candidate]) -> Float32[np.ndarray, "n c"]:
 
 
 def _places(score: Float32[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The place of each in the order of scores, from 1."""
+    """The place of each in the order of scores, from 1; equals share the first of theirs.
+
+    >>> _places(np.array([0.2, 0.9, 0.2, 0.1], np.float32)).tolist()
+    [2.0, 1.0, 2.0, 4.0]
+    """
+    order = np.argsort(-score)
+    ordered = score[order]
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
     places = np.empty(len(score))
-    places[np.argsort(-score, kind="stable")] = np.arange(1, len(score) + 1)
+    places[order] = np.maximum.accumulate(np.where(new, np.arange(1, len(score) + 1), 0))
     return places
 
 
