@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from srpu.active.diversity import distances_to, k_centers
+from srpu.active import diversity, reach
+from srpu.active.diversity import (
+    ClusterBased,
+    CoreSet,
+    clusters,
+    distances_to,
+    k_centers,
+    ranks,
+    standing,
+    typical,
+    typicality,
+)
 from srpu.active.reach import Reach
 
 WHOLE = st.integers(-8, 8)
@@ -64,8 +75,8 @@ def test_pruning_changes_no_bit() -> None:
     pruned, full = Reach(points, points[:3] + 1), Reach(points, points[:3] + 1, prune=False)
     for _ in range(60):
         assert pruned.farthest == full.farthest
-        for reach in (pruned, full):
-            reach.take(reach.farthest)
+        for one in (pruned, full):
+            one.take(one.farthest)
         np.testing.assert_array_equal(pruned.squared, full.squared)
 
 
@@ -93,3 +104,114 @@ def test_features_must_be_numbers() -> None:
         distances_to(np.array([[1.0], [np.nan]]), np.zeros((1, 1)))
     with pytest.raises(ValueError, match="one row per image"):
         distances_to(np.zeros(3), np.zeros((1, 1)))
+
+
+def crowds(*sizes: int, spread: float = 1.0) -> np.ndarray:
+    """Crowds of points, far from each other, each of so many."""
+    random = np.random.default_rng(0)
+    return np.concatenate(
+        [random.normal((100 * number, 0), spread, (size, 2)) for number, size in enumerate(sizes)]
+    ).astype(np.float32)
+
+
+def crowd(points: np.ndarray) -> list[int]:
+    return np.rint(points[:, 0] / 100).astype(int).tolist()
+
+
+NOTHING = np.zeros((0, 2), np.float32)
+
+
+def test_typical_points_come_from_the_biggest_clusters_first() -> None:
+    points = crowds(30, 90, 60)
+    picks = typical(points, NOTHING, 3, np.random.default_rng(0))
+    assert crowd(points[picks]) == [1, 2, 0]
+    middles = np.array([[100, 0], [200, 0], [0, 0]])
+    assert np.linalg.norm(points[picks] - middles, axis=1).max() < 1
+
+
+def test_typical_points_avoid_clusters_with_labels() -> None:
+    points = crowds(30, 90, 60)
+    picks = typical(points, np.array([[100, 0]], np.float32), 2, np.random.default_rng(0))
+    assert set(crowd(points[picks])) <= {0, 1, 2}
+    assert crowd(points[picks])[0] == 2
+
+
+def test_typical_points_can_be_all_and_may_clash() -> None:
+    points = crowds(3, 2)
+    assert sorted(typical(points, NOTHING, 99, np.random.default_rng(0)).tolist()) == [0, 1, 2, 3, 4]
+    same = typical(points, NOTHING, 99, np.random.default_rng(0), clash=lambda a, b: (a < 3) == (b < 3))
+    assert sorted(crowd(points[same])) == [0, 1]
+    assert typical(points[:0], points, 3, np.random.default_rng(0)).tolist() == []
+    assert typical(points, NOTHING, 0, np.random.default_rng(0)).tolist() == []
+    assert typical(np.ones((6, 2)), NOTHING, 2, np.random.default_rng(0)).tolist() == [0, 1]
+
+
+def test_the_seed_decides() -> None:
+    points = np.random.default_rng(0).normal(size=(400, 4))
+    picks = [typical(points, points[:2], 20, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
+    assert picks[0] == picks[1] != picks[2]
+
+
+def test_large_pools_are_clustered_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diversity, "SMALL_POOL", 100)
+    monkeypatch.setattr(diversity, "MINI_BATCH", 64)
+    points = crowds(60, 200, 120)
+    group, held = clusters(points, np.array([[0, 0]], np.float32), 2, np.random.default_rng(0))
+    assert [len(set(group[low:high])) for low, high in ((0, 60), (60, 260), (260, 380))] == [1, 1, 1]
+    assert held.tolist() == [int(number == group[0]) for number in range(3)]
+
+
+def test_typicality_is_one_over_the_mean_distance_to_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(5, 1, (70, 6)).astype(np.float32)
+    every = np.sort(np.linalg.norm(points[:, None].astype(float) - points, axis=2), axis=1)
+    slow = 1 / every[:, 1 : diversity.NEIGHBOURS + 1].mean(axis=1)
+    one = np.zeros(70, int)
+    np.testing.assert_allclose(typicality(points, one), slow, rtol=1e-4)
+    monkeypatch.setattr(diversity, "MAX_BLOCK", 140)  # two rows at once
+    np.testing.assert_allclose(typicality(points, one), slow, rtol=1e-4)
+
+
+def test_in_large_clusters_typicality_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(0, 1, (2000, 2)).astype(np.float32)
+    one = np.zeros(2000, int)
+    exact = typicality(points, one)
+    monkeypatch.setattr(diversity, "MAX_REFERENCES", 1000)
+    assert np.corrcoef(ranks(exact), ranks(typicality(points, one)))[0, 1] > 0.9
+
+
+def test_a_cluster_counts_half_once_it_has_a_pick() -> None:
+    part = ClusterBased(crowds(20, 40), NOTHING, 2)
+    before = part.scores()
+    best = int(before.argmax())
+    assert (best >= 20, before[best]) == (True, pytest.approx(39 / 40))
+    part.take(best)
+    np.testing.assert_allclose(part.scores()[20:], before[20:] / 2)
+    np.testing.assert_allclose(part.scores()[:20], before[:20])
+
+
+def test_a_point_alone_is_not_typical() -> None:
+    part = ClusterBased(np.concatenate([crowds(20, 40), [[9000, 0]]]), NOTHING, 3)
+    assert part.scores()[-1] == 0
+
+
+def test_without_any_centre_no_point_is_far() -> None:
+    part = CoreSet(Reach(crowds(5), NOTHING))
+    assert part.scores().tolist() == [0] * 5
+    part.take(0)
+    assert part.scores()[0] == 0
+    assert part.scores().max() == 1
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1e6, width=32)))
+def test_standings_keep_the_order(values: np.ndarray) -> None:
+    found = standing(values)[np.argsort(values, kind="stable")]
+    assert ((found >= 0) & (found <= 1 + 1e-6)).all()
+    assert (np.diff(found) >= -1e-6).all()
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
+    alone = k_centers(points, points[:4], 40)
+    monkeypatch.setattr(reach, "ROWS_PER_THREAD", 100)
+    monkeypatch.setattr(reach.numba, "get_num_threads", lambda: 3)
+    np.testing.assert_array_equal(k_centers(points, points[:4], 40), alone)

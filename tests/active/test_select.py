@@ -19,7 +19,12 @@ UNSURE = Mix({"entropy": 1.0}, balance=False)
 
 def pool(entropy: Sequence[float], shares: Sequence[Sequence[float]] = ()) -> list[Candidate]:
     return [
-        Candidate(Query(f"sha{n}", f"{n}.tif"), {"entropy": one}, np.array(shares[n] if len(shares) else []), f"g{n}")
+        Candidate(
+            Query(f"sha{n}", f"{n}.tif"),
+            {"entropy": one},
+            np.array(shares[n] if len(shares) else [], np.float32),
+            f"g{n}",
+        )
         for n, one in enumerate(entropy)
     ]
 

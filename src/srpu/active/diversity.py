@@ -138,7 +138,9 @@ def clusters(
     than ``count`` where they would have fewer than :data:`CLUSTER_SIZE` points.
     """
     points, old = as_floats(features), as_floats(labelled)
-    wanted = min(len(old) + count, max(count, len(points) // CLUSTER_SIZE), MAX_CLUSTERS, len(points))
+    if not len(points):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    wanted = max(1, min(len(old) + count, max(count, len(points) // CLUSTER_SIZE), MAX_CLUSTERS, len(points)))
     centres = _k_means(points, wanted, random)
     return _assigned(points, centres), np.bincount(_assigned(old, centres), minlength=len(centres))
 
@@ -217,7 +219,7 @@ def _assigned(points: Float32[np.ndarray, "n d"], centres: Float32[np.ndarray, "
     """The nearest centre of each point, by products of matrices: several times faster than by differences."""
     found = np.zeros(len(points), np.intp)
     lengths = np.square(centres).sum(axis=1) / 2
-    rows = max(1, MAX_BLOCK // max(1, len(centres)))
+    rows = max(1, MAX_BLOCK // len(centres))
     for low in range(0, len(points), rows):
         found[low : low + rows] = (lengths - points[low : low + rows] @ centres.T).argmin(axis=1)
     return found

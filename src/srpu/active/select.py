@@ -146,7 +146,7 @@ def choose(
         index = batch.best(score if places is None else noise - np.log(places))
         if index is None:
             break
-        lucky = places is not None and places[index] > count - len(picks)
+        lucky = places is not None and bool(places[index] > count - len(picks))
         picks.append(pool.pick(index, float(score[index]), len(picks) + 1, lucky))
         pool.take(index)
     return picks
