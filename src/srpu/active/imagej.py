@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from string import Template
 
@@ -95,15 +96,11 @@ def _quoted(text: str) -> str:
     >>> print(_quoted('a "b"'), _quoted("SE 碳"))
     "a 'b'" "SE " + fromCharCode(30899)
     """
-    parts, plain = [], ""
-    for letter in text.replace('"', "'").replace("\\", "/"):
-        if letter.isascii():
-            plain += letter
-            continue
-        parts += [f'"{plain}"'] if plain else []
-        units = np.frombuffer(letter.encode("utf-16-le"), "<u2").tolist()
-        parts, plain = [*parts, f"fromCharCode({', '.join(map(str, units))})"], ""
-    return " + ".join([*parts, f'"{plain}"'] if plain or not parts else parts)
+    parts = []
+    for part in re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]+", text.replace('"', "'").replace("\\", "/")):
+        units = np.frombuffer(part.encode("utf-16-le"), "<u2").tolist()  # Java counts letters like this
+        parts.append(f'"{part}"' if part.isascii() else f"fromCharCode({', '.join(map(str, units))})")
+    return " + ".join(parts) or '""'
 
 
 _MACRO = r"""// Corrects the predicted masks in the folder that this file lies in; see INSTRUCTIONS.txt.
