@@ -27,7 +27,7 @@ from srpu.learn.checkpoint import Checkpoint, save_checkpoint
 from srpu.learn.novelty import pooled_features
 from srpu.models.promise import Decoder, Encoder
 from srpu.models.segmenter import Segmenter, build_segmenter
-from srpu.tasks import index_task
+from srpu.tasks import index_task, pool_images
 from srpu.tasks.pool_maps import tempered
 from srpu.tasks.pool_models import Member, read_member, untrained_member
 from srpu.tasks.pool_scores import Scored, chosen_ways, features_of, look_at, score_pool
@@ -217,6 +217,19 @@ def test_work_that_was_broken_off_goes_on_and_gives_the_same(tmp_path, store):
     assert len(straight) == len(resumed) == len(again) == 7
     for one, second, third in zip(straight, resumed, again, strict=True):
         assert same(one, second) and same(one, third)
+
+
+def test_a_killed_process_has_kept_what_it_found(tmp_path, store, monkeypatch):
+    """Nothing is closed here, as nothing is when a process is killed."""
+    workspace, pool = made(tmp_path, {f"{n}": half_dark(n / 10) for n in range(1, 6)})
+    settings = settings_of(workspace)
+    monkeypatch.setattr(pool_images, "SECONDS", 0)
+    member, counting = counted(plain())
+    killed = score_pool([member], pool, settings, workspace, store)
+    before = [next(killed) for _ in range(3)]
+    resumed = list(score_pool([member], pool, settings, workspace, store))
+    assert (len(resumed), counting.asked) == (5, 5)
+    assert all(same(one, other) for one, other in zip(before, resumed, strict=False))
 
 
 @pytest.mark.parametrize(
@@ -440,7 +453,15 @@ def test_a_checkpoint_becomes_a_member(workspace):
         read_member(path, two)
 
 
-def test_an_untrained_network_takes_the_named_encoder(workspace):
+@pytest.mark.parametrize(
+    "naming",
+    [
+        ["PRETRAINED_ENCODER_PATH=models/a.pth"],
+        ["PRETRAINED_MODEL_PATH=models/a.pth", "USE_PRETRAINED_MODEL=True"],
+        ["ENCODER_WEIGHTS=models/a.pth"],
+    ],
+)
+def test_an_untrained_network_takes_the_named_encoder(workspace, naming):
     plain_settings = settings_of(workspace, "ENCODER_NAME=unet", "DECODER_NAME=unet")
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -454,9 +475,31 @@ def test_an_untrained_network_takes_the_named_encoder(workspace):
         path,
         Checkpoint(network.state_dict(), 1, 0.5, network.spec, class_map(plain_settings), Normalisation("percentile")),
     )
-    named = settings_of(workspace, "ENCODER_NAME=unet", "DECODER_NAME=unet", "PRETRAINED_ENCODER_PATH=models/a.pth")
+    named = settings_of(workspace, "ENCODER_NAME=unet", "DECODER_NAME=unet", *naming)
     member = untrained_member(named, workspace)
     assert member.hash != one.hash
     assert member.normalisation.method == "percentile"
     for name, tensor in network.encoder.state_dict().items():
         assert torch.equal(tensor, member.model.encoder.state_dict()[name])
+
+
+def test_a_window_that_is_mostly_taken_is_not_asked_for(tmp_path, store):
+    workspace, pool = made(tmp_path, {"a": half_dark(0.5, 32)})
+    settings = settings_of(workspace, "QUERY=region", "REGION_SIZE=32")
+    taken = np.full((32, 32), IGNORE, np.uint8)
+    taken[:17] = 0
+    member, counting = counted(plain())
+    assert list(score_pool([member], pool, settings, workspace, store, {pool[0].sha256: taken})) == []
+    assert counting.asked == 0
+    taken[16] = IGNORE
+    found = list(score_pool([member], pool, settings, workspace, store, {pool[0].sha256: taken}))
+    assert [one.query.window for one in found] == [Window(0, 0, 32, 32)]
+
+
+def test_a_model_that_answers_no_number_is_told_of(tmp_path, store):
+    workspace, pool = made(tmp_path, {"a": half_dark(0.5)})
+    broken = plain()
+    with torch.no_grad():
+        broken.model.head.weight.fill_(math.nan)
+    with pytest.raises(ImageError, match=r"None of 1 images can be looked at: a.tif: The network answers"):
+        list(score_pool([broken], pool, settings_of(workspace), workspace, store))

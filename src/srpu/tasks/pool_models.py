@@ -144,7 +144,7 @@ def _mean_and_square(level: Float[Tensor, "b c h w"]) -> Float64[Tensor, "2 c"]:
     rows = level.permute(0, 2, 3, 1).reshape(-1, level.shape[1])
     total = torch.zeros(2, level.shape[1], dtype=torch.float64)
     with torch.autocast(level.device.type, enabled=False):  # else the sums, too, are computed in bf16
-        for piece in rows.split(CACHED_ROWS if level.device.type == "cpu" else len(rows)):
+        for piece in torch.split(rows, CACHED_ROWS if level.device.type == "cpu" else len(rows)):
             values = piece.float()
             ones = values.new_ones(1, len(values))
             total += torch.cat([ones @ values, ones @ values.square()]).cpu().double()

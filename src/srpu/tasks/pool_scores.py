@@ -255,14 +255,12 @@ class _Scorer:
         taken = self._taken.get(record.sha256)
         free = None if taken is None else taken[:height] == IGNORE
         counted = lattice.windows(lattice.areas() if free is None else lattice.count(free))
-        chosen = [0] if counted.any() else []
-        if not chosen:
+        area = lattice.windows(lattice.areas())
+        if not (counted >= cutting.LEAST_FREE * area if edge else counted > 0).any():
             return {"found": []}, None
         listener = None if edge else Listener(self._panel.first.model)
         means, shares = self._means(image, lattice, free, listener, np.maximum(counted, 1))
-        if edge:
-            area = np.array([window.height * window.width for window in windows])
-            chosen = cutting.best(windows, self._panel.mean_of(means), counted / area)
+        chosen = cutting.best(windows, self._panel.mean_of(means), counted / area) if edge else [0]
         found = [
             {
                 "window": list(windows[number]) if edge else None,
@@ -274,7 +272,7 @@ class _Scorer:
         if listener:
             return {"found": found}, listener.styles.features()
         parts = [windows[number] for number in chosen]
-        return {"found": found}, _features_of_windows(self._panel.first, image, parts) if parts else None
+        return {"found": found}, _features_of_windows(self._panel.first, image, parts)
 
     def _means(
         self,
