@@ -41,14 +41,14 @@ EDGES = {"super1": 128, "axon": 256, "ebc1": 256, "fibsem": 125}
 
 CHOICE, HELD_OUT = ("super1", "axon"), ("ebc1", "fibsem")
 
-ROUNDS = 6
-SHARE = 0.0175
+ROUNDS = 5
+SHARE = 0.02
 """Of the pool, asked for in each round; as much is drawn by chance before. After the last round 12 % are labelled."""
 
 LAST = 0.10
 """Share of the pixels by which 98 % of the full-label score is to be reached."""
 
-TRAINING = {"batch_size": 8, "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_decay": 0.95, "warm_start": True}
+TRAINING = {"batch_size": 6, "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_decay": 0.95, "warm_start": True}
 
 AIMS = {"share_of_cells_better_than_random": 0.8, "share_of_cells_better_than_stratified_random": 0.8}
 AGAINST = {"random": "share_of_cells_better_than_random", "stratified": "share_of_cells_better_than_stratified_random"}
@@ -200,7 +200,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--strategies", type=lambda text: text.split(","), default=["mix"], help="besides chance")
     parser.add_argument("--method", default="default", help="a name for the changes")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a change of the defaults")
-    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each round")
+    parser.add_argument("--steps", type=int, default=50, help="optimiser steps of each round")
     parser.add_argument("--full", type=float, default=1.5, help="steps with all labels, in units of a whole run's")
     parser.add_argument("--shortlist", type=int, default=8, help="windows of an image that the mix chooses among")
     parser.add_argument("--final", action="store_true", help="the held-out data sets, judged on test")
