@@ -155,12 +155,15 @@ def typicality(features: Features, group: Int[np.ndarray, " n"]) -> Float32[np.n
     >>> typicality(np.array([[0.0], [1], [5], [9]]), np.array([0, 0, 0, 1])).tolist()[1:]
     [0.4000000059604645, 0.2222222238779068, 0.0]
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     points = as_floats(features)
     found = np.zeros(len(points), np.float32)
     random = np.random.default_rng(0)  # the same answer for the same points
-    for members in _members(group):
-        if len(members) > 1:
-            found[members] = _typicality(points[members], random)
+    with threadpool_limits(1, user_api="blas"):  # on a busy machine threads wait for each other in each small product
+        for members in _members(group):
+            if len(members) > 1:
+                found[members] = _typicality(points[members], random)
     return found
 
 

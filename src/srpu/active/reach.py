@@ -102,11 +102,9 @@ def as_floats(features: Features) -> Float32[np.ndarray, "n d"]:
     """``features`` as rows of float32, copied only where they are not.
 
     Raises:
-        ValueError: They are no table, or hold something that is no finite number.
+        ValueError: They hold something that is no finite number.
     """
     table = np.ascontiguousarray(features, dtype=np.float32)
-    if table.ndim != 2:
-        raise ValueError(f"features have shape {table.shape}; give one row per image")
     if not np.isfinite(table.sum(dtype=np.float64)):
         raise ValueError("features must be finite numbers")
     return table
