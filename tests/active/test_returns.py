@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from srpu.active.query import Window
 from srpu.active.returns import (
@@ -194,7 +195,7 @@ def test_a_rim_is_refused_with_what_a_repair_would_make_of_it() -> None:
     returned = smoothed(returned)
     verdict = examine(returned, predicted, NAMES)
     assert (verdict.problem, verdict.kind) == ("rim", "rim")
-    assert "a rim of SE, at most 4 pixels wide" in verdict.reason
+    assert "a thin rim of SE (" in verdict.reason
     assert "`srpu active take-in --repair`" in verdict.reason
     verdict = examine(returned, predicted, NAMES, repair=True)
     assert verdict.problem is None
@@ -209,6 +210,25 @@ def test_a_layer_on_one_grain_of_four_is_a_persons_own() -> None:
     cv2.circle(returned, (25, 25), 19, 1, 2)
     assert find_rim(returned, predicted, 3) is None
     assert examine(returned, predicted, NAMES).problem is None
+
+
+def test_a_layer_around_every_grain_is_a_persons_own_too() -> None:
+    predicted = grains()
+    coat = (cv2.dilate((predicted == 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & (predicted == 0)
+    assert find_rim(np.where(coat, 1, predicted).astype(np.uint8), predicted, 3) is None
+
+
+@pytest.mark.shared_data
+def test_rims_are_told_from_layers_in_real_masks(shared_data: Path) -> None:
+    for path in sorted((shared_data / "superalloy" / "masks").glob("*.png"))[:6]:
+        with Image.open(path) as picture:
+            truth = np.array(picture)
+        rim = find_rim(smoothed(truth), truth, 3)
+        assert rim is not None
+        mended = fill_rim(smoothed(truth), rim, truth)
+        assert (mended != truth).mean() < 0.3 * (smoothed(truth) != truth).mean()
+        assert find_rim(truth, np.roll(truth, 3, axis=0), 3) is None
+        assert find_rim(truth, cv2.medianBlur(truth, 9), 3) is None
 
 
 def test_a_layer_that_the_prediction_has_is_no_rim() -> None:
