@@ -12,10 +12,12 @@ from jaxtyping import UInt8
 from PIL import Image
 from skimage.filters import threshold_multiotsu
 
+from srpu.active.returns import fill_rim, find_rim
 from srpu.data.classes import IGNORE, ClassMap, colour
 from srpu.data.draw import Rule, decide
 from srpu.data.groups import Labelled
 from srpu.data.masks import read_mask, repair_mask
+from srpu.data.regions import fill_holes, remove_specks
 from srpu.data.synthetic import Recipe, generate, vary
 from srpu.files import open_replacing
 from srpu.learn import metrics
@@ -44,6 +46,10 @@ def main() -> None:
         "databar": databar(),
         "stack-split": stack_split(),
         **report_pictures(),
+        "mask-correction": mask_correction(),
+        "mask-smoothed": mask_smoothed(),
+        "mask-one-class": mask_one_class(),
+        "mask-gaps": mask_gaps(),
     }
     for name, picture in pictures.items():
         write(HERE / f"{name}.png", picture)
@@ -126,6 +132,68 @@ def report_pictures() -> dict[str, RGB]:
         "report-panel": with_legend(pictures, ["image", "truth", "prediction", "error"], width=1100),
         "report-confusion": cv2.resize(confusion, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA),
     }
+
+
+def mask_correction() -> RGB:
+    """A predicted mask, how ImageJ shows it, and what somebody makes of it."""
+    image, truth = generate(240, 240, seed=21, recipe=vary(Recipe(), 3))
+    predicted = rough(image)
+    shown = overlay(image, predicted, CLASSES, opacity=0.6)
+    changed = colour(truth, CLASSES)
+    changed[truth == predicted] = 255 - (255 - changed[truth == predicted]) // 4
+    return with_legend(
+        [to_8bit(image), shown, colour(truth, CLASSES), changed],
+        ["image", "predicted", "corrected", "what was changed"],
+        width=1100,
+    )
+
+
+def rough(image: np.ndarray) -> Ids:
+    """What a weak model may find: thresholds, without the smallest specks."""
+    bins = np.digitize(cv2.GaussianBlur(image, (0, 0), 2), threshold_multiotsu(image, classes=3))
+    return remove_specks(bins.astype(np.uint8), 12)
+
+
+def mask_smoothed() -> RGB:
+    """What smoothing the ids makes of the edge between carbon and active material, and the repair."""
+    drawn = np.zeros((48, 64), np.uint8)
+    cv2.circle(drawn, (40, 22), 19, 2, -1)
+    drawn[:, :12] = 1
+    smoothed = np.rint(cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 1.6)).astype(np.uint8)
+    rim = find_rim(smoothed, drawn, 3)
+    repaired = smoothed if rim is None else fill_rim(smoothed, rim, drawn)
+    sheets = [colour(ids, CLASSES) for ids in (drawn, smoothed, repaired)]
+    enlarged = [sheet.repeat(4, axis=0).repeat(4, axis=1) for sheet in sheets]
+    return with_legend(enlarged, ["as drawn", "ids smoothed: a rim of SE", "take-in --repair"], width=800)
+
+
+def mask_one_class() -> RGB:
+    """Closing and filling holes, of one class alone."""
+    image, _ = generate(200, 200, seed=21, recipe=vary(Recipe(), 3))
+    rough_ids = rough(image)
+    one = (rough_ids == 2).astype(np.uint8)
+    closed = cv2.morphologyEx(one, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    filled = fill_holes(closed, 60)
+    after = np.where(filled == 1, np.uint8(2), rough_ids)
+    return with_legend(
+        [colour(rough_ids, CLASSES), to_rgb(one * 255), to_rgb(filled * 255), colour(after, CLASSES)],
+        ["mask", "AM alone", "closed and filled", "put back"],
+        width=1000,
+    )
+
+
+def mask_gaps() -> RGB:
+    """Pixels without a label: forgotten specks, and an area left out."""
+    image, ids = generate(200, 200, seed=7, recipe=vary(Recipe(), 5))
+    forgotten, left_out = ids.copy(), ids.copy()
+    for column, row in np.random.default_rng(1).integers(15, 185, (14, 2)).tolist():
+        cv2.circle(forgotten, (column, row), 2, IGNORE, -1)
+    cv2.ellipse(left_out, (70, 110), (48, 30), 20, 0, 360, IGNORE, -1)
+    return with_legend(
+        [to_8bit(image), colour(forgotten, CLASSES), colour(left_out, CLASSES)],
+        ["image", "specks: not taken", "area left out: taken"],
+        width=800,
+    )
 
 
 def write(path: Path, picture: RGB) -> None:

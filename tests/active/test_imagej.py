@@ -188,3 +188,20 @@ def test_imagej_refuses_to_save_what_is_no_mask(tmp_path: Path, display: str, sp
     hand_out(folder, CLASSES, generate(60, 80, seed=3)[0])
     assert says in run_imagej(folder, display, spoil)
     assert not (folder / CORRECTED / "样品 0_mask.tif").exists()
+
+
+@pytest.mark.imagej
+def test_imagej_runs_the_macro_of_the_guide(tmp_path: Path, display: str) -> None:
+    """Closing and filling one class fills its holes and changes nothing else."""
+    guide = (Path(__file__).parents[2] / "docs" / "ACTIVE_LEARNING_MASK_GUIDE.md").read_text(encoding="utf-8")
+    (painter,) = re.findall(r"^```\n(id = 2;.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    folder = tmp_path / "round"
+    hand_out(folder, CLASSES, np.zeros((60, 80), np.uint8))
+    ids = np.ones((60, 80), np.uint8)
+    ids[:, 70:], ids[50:] = 0, 255
+    ids[10:40, 10:40] = 2
+    ids[20:26, 20:26] = 0
+    write_mask(folder / "样品 0_predicted_mask.tif", ids, CLASSES)
+    run_imagej(folder, display, painter)
+    ids[20:26, 20:26] = 2
+    np.testing.assert_array_equal(read_mask(folder / CORRECTED / "样品 0_mask.tif", CLASSES).ids, ids)

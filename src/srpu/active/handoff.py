@@ -306,7 +306,7 @@ With ImageJ or Fiji (any computer; copy this whole folder to it)
 
    srpu active take-in                 takes what you have corrected
    srpu active take-in --unchanged     the same, and masks that you saved unchanged are right as they are
-   srpu active skip NAME               this one shall not be asked for again
+   srpu active skip NAME --why "..."   this one shall not be asked for again
 
 With another program: edit NAME_predicted_mask.tif and save it as corrected/NAME_mask.tif (or .png), at the same size,
 in exactly these colours or ids. Never smooth, scale, rotate or filter a mask, and never save it as JPEG: the mean of
@@ -337,7 +337,7 @@ _CHINESE = """\
 
    srpu active take-in                 收回您修改好的掩膜
    srpu active take-in --unchanged     同上，并确认未改动而保存的掩膜是正确的
-   srpu active skip 名称               不再请求标注这一幅
+   srpu active skip 名称 --why "..."   不再请求标注这一幅
 
 使用其他软件：修改 名称_predicted_mask.tif，保存为 corrected/名称_mask.tif（或 .png），尺寸不变，只用上述颜色或编号。
 切勿对掩膜做平滑、缩放、旋转或滤波，也不要保存为 JPEG：两个类别的平均值会变成第三个类别。
