@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from srpu.active.entries import AskedQuery
-from srpu.active.intake import APART, QUIET, Handed, Names, Stillness
+from srpu.active.intake import APART, QUIET, HandedOut, Names, Stillness
 from srpu.active.labels import ids_hash
 from srpu.active.query import Query, Window
 from srpu.data.classes import ClassMap
@@ -137,7 +137,7 @@ def test_an_edited_prediction_is_none_and_a_copy_of_it_is(tmp_path: Path) -> Non
     query, ids = Query("s" * 64, "a.tif"), np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
     entry = {"name": "a", "image": "s" * 64, "cut": [0, 0, 3, 4], "written": ["other", ids_hash(ids)]}
     write_json(tmp_path / "selection_info.json", {"model": "m", "queries": [entry]})
-    handed = Handed(tmp_path, tmp_path / "results", CLASSES)
+    handed = HandedOut(tmp_path, tmp_path / "results", CLASSES)
     write_mask(handed.file(query), ids, CLASSES)
     predicted = handed.predicted(query)
     assert predicted is not None
@@ -159,15 +159,15 @@ def test_an_empty_mask_is_no_prediction(tmp_path: Path) -> None:
     write_json(
         tmp_path / "selection_info.json", {"model": None, "queries": [{"name": "a", "written": [ids_hash(empty)]}]}
     )
-    handed = Handed(tmp_path, tmp_path, CLASSES)
+    handed = HandedOut(tmp_path, tmp_path, CLASSES)
     write_mask(handed.file(Query("x", "a.tif")), empty, CLASSES)
     assert handed.predicted(Query("x", "a.tif")) is None
     assert (handed.model, handed.was_blank(Query("x", "a.tif"))) == (None, True)
 
 
 def test_without_a_folder_nothing_is_known(tmp_path: Path) -> None:
-    handed, query = Handed(tmp_path, tmp_path, CLASSES), Query("x", "a.tif")
+    handed, query = HandedOut(tmp_path, tmp_path, CLASSES), Query("x", "a.tif")
     assert (handed.predicted(query), handed.model, handed.cut(query)) == (None, None, None)
     (tmp_path / "selection_info.json").write_text("{", encoding="utf-8")
-    assert Handed(tmp_path, tmp_path, CLASSES).model is None
+    assert HandedOut(tmp_path, tmp_path, CLASSES).model is None
     assert handed.was_written(query, np.zeros((2, 2), np.uint8))

@@ -52,20 +52,28 @@ class Site:
     def predicted(self, number: int) -> np.ndarray:
         return blobs(100 + number)[1]
 
-    def ask(self, *numbers: int, window: Window | None = None, cut: Window | None = None, round_: int = 1) -> None:
-        """Ask for images of the pool, and hand out their true masks as predictions."""
+    def ask(
+        self,
+        *numbers: int,
+        window: Window | None = None,
+        cut: Window | None = None,
+        round_: int = 1,
+        model: str | None = "model",
+    ) -> None:
+        """Ask for images of the pool, and hand out their true masks as predictions, or without a model empty ones."""
         if not any(one.number == round_ for one in self.store.rounds()):
             self.store.begin_round(round_)
         ids = [f"unlabelled/扫描 {number:02d}.tif" for number in numbers]
         queries = [Query(self.records[id_].sha256, id_, window) for id_ in ids]
         asked = self.store.ask(round_, [(query, {}) for query in queries])
         names = [one.query.name for one in asked]
-        folder = Handover(self.places.handed(round_), round_, "model", self.classes, names)
+        folder = Handover(self.places.handed(round_), round_, model, self.classes, names)
         opener = Opener(self.places.settings, self.places.workspace)
         for rank, (number, one) in enumerate(zip(numbers, asked[-len(numbers) :], strict=True), start=1):
             shown = cut or Window(0, 0, 48, 48)
             mask = np.full((48, 48), 255, np.uint8)
-            mask[window.slices if window else ...] = self.predicted(number)[window.slices if window else ...]
+            if model is not None:
+                mask[window.slices if window else ...] = self.predicted(number)[window.slices if window else ...]
             image = opener.image(self.records[one.query.id])
             folder.write(Handed(one.query, shown, rank), image[shown.slices], mask[shown.slices])
             write_image(self.places.results(round_) / f"{one.query.name}_predicted.png", mask[shown.slices].copy())
@@ -481,6 +489,48 @@ def test_the_published_labels_of_one_window_do_not_answer_another(site: Site, ca
     assert site.take() == 0
     assert len(caplog.records) == before
     assert len(site.open()) == 1
+
+
+def test_an_answer_to_an_older_window_is_told_from_those_to_others(site: Site) -> None:
+    other = Window(24, 24, 16, 16)
+    site.ask(0, window=WINDOW, cut=CUT)
+    site.ask(0, window=other, cut=Window(20, 20, 24, 24), round_=2)
+    first, second = site.open()
+    site.give_back(f"{second}_mask.tif", 2 - site.predicted(0)[other.slices] // 2, site.places.labeled, age=100)
+    assert site.take() == 1
+    site.give_back(f"{first}_mask.tif", corrected(site.predicted(0))[WINDOW.slices], age=200)
+    assert site.take() == 1
+    ids = site.store.ids(next(iter(site.store.current().values())))
+    assert (ids != 255).sum() == 16 * 24 + 16 * 16
+    assert site.open() == []
+
+
+def test_without_a_model_masks_are_drawn(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.ask(0, 1, round_=0, model=None)
+    folder = site.places.handed(0) / "corrected"
+    site.give_back(f"{NAME}_mask.tif", site.predicted(0), folder)
+    empty = site.give_back("unlabelled__扫描 01_mask.tif", np.full((48, 48), 255), folder)
+    assert site.take() == 1
+    (label,) = site.store.labels()
+    assert (label.state, label.prediction, label.round) == ("drawn", None, 0)
+    assert site.store.rounds()[0].facts.get("corrections", {}) == {}
+    assert f"{empty} holds no labelled pixel; paint it, or leave it out with `srpu active skip`." in caplog.text
+
+
+def test_a_mask_may_end_above_the_data_bar_and_nothing_below_it_counts(site: Site) -> None:
+    site.places = Places(site.places.settings.model_copy(update={"DATABAR_ROWS": 8}), site.places.workspace)
+    site.ask(0, 1)
+    ids = corrected(site.predicted(0))
+    site.give_back(f"{NAME}_mask.tif", ids[:40])
+    under = site.predicted(1).copy()
+    under[40:] = 255
+    site.give_back("unlabelled__扫描 01_mask.tif", under)
+    site.answers.confirm_unchanged = True
+    assert site.take() == 2
+    first, second = site.store.labels()
+    assert (first.state, second.state) == ("edited", "confirmed")
+    np.testing.assert_array_equal(site.store.ids(first)[:40], ids[:40])
+    assert (site.store.ids(first)[40:] == 255).all()
 
 
 def test_a_mask_without_any_label_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:

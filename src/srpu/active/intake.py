@@ -162,7 +162,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-class Handed:
+class HandedOut:
     """What a round handed out; what is missing or damaged is unknown, for people may tidy these folders.
 
     Args:

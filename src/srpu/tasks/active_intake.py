@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import filecmp
 import logging
+import math
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from srpu.active.entries import Label, State
-from srpu.active.intake import Handed, Stillness, Target
+from srpu.active.intake import HandedOut, Stillness, Target
 from srpu.active.labels import Ids, ids_hash
 from srpu.active.query import Query, Window
 from srpu.active.returns import Verdict, changes, cut_out, examine, told
@@ -99,7 +100,7 @@ class _Intake:
         self.asked = store.asked()
         self.rounds = {one.number: one for one in store.rounds()}
         self.handed = {
-            number: Handed(places.handed(number), places.results(number), self.classes)
+            number: HandedOut(places.handed(number), places.results(number), self.classes)
             for number in {one.round for one in self.asked}
         }
         self.search = Search(places, self.images, self.asked, self.handed, self.classes, self.say)
@@ -162,8 +163,18 @@ class _Intake:
 
     def _is_old(self, target: Target, file: ReturnedFile) -> bool:
         """Whether what the file may answer is answered already, by something newer."""
-        labels = [label for label in self.store.labels() if label.image == target.query.image]
-        return not target.is_open and bool(labels) and file.written <= _seconds(labels[-1].when)
+        revoked, query = set(self.store.history()["revoked"]), target.query
+        newest = max(
+            (
+                _seconds(label.when)
+                for label in self.store.labels()
+                if label.image == query.image
+                and label.number not in revoked
+                and (query.window is None or label.window in (None, query.window))
+            ),
+            default=-math.inf,
+        )
+        return not target.is_open and file.written <= newest
 
     def _is_no_news(self, target: Target, file: ReturnedFile, part: Part) -> bool:
         """Whether this mask was taken, or taken back, before."""
@@ -280,7 +291,7 @@ class _Intake:
 
     # what was handed out
 
-    def _handed(self, target: Target) -> Handed:
+    def _handed(self, target: Target) -> HandedOut:
         assert target.asked is not None  # noqa: S101  (for mypy)
         return self.handed[target.asked.round]
 

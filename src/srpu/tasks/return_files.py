@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 
 from srpu.active.entries import AskedQuery
 from srpu.active.imagej import CORRECTED, MASK_ENDING
-from srpu.active.intake import Handed, Names, Target
+from srpu.active.intake import HandedOut, Names, Target
 from srpu.data.folders import find_files
 from srpu.data.index import Record
 from srpu.data.masks import ClassMap, colour, read_mask, repair_mask
@@ -70,7 +70,7 @@ class Search:
     places: Places
     images: Mapping[str, Record]
     asked: Sequence[AskedQuery]
-    handed: Mapping[int, Handed]
+    handed: Mapping[int, HandedOut]
     classes: ClassMap
     say: Said
 
