@@ -134,6 +134,11 @@ def test_typical_points_avoid_clusters_with_labels() -> None:
     assert crowd(points[picks])[0] == 2
 
 
+def test_outliers_wait() -> None:
+    points = np.concatenate([crowds(20, 30), [[900, 0], [0, 900]]]).astype(np.float32)
+    assert crowd(points[typical(points, NOTHING, 4, np.random.default_rng(0))]) == [1, 0, 1, 0]
+
+
 def test_typical_points_can_be_all_and_may_clash() -> None:
     points = crowds(3, 2)
     assert sorted(typical(points, NOTHING, 99, np.random.default_rng(0)).tolist()) == [0, 1, 2, 3, 4]

@@ -21,7 +21,7 @@ MAX_CLUSTERS = 500
 """Clusters at most, as in TypiClust; more cost time and say little."""
 
 CLUSTER_SIZE = 5
-"""Images that a cluster should have on average, for typicality to mean something."""
+"""Images that a cluster should have, for typicality to mean something."""
 
 SMALL_POOL = 10_000
 """Up to here clusters are found with all images at once, beyond with mini-batches."""
@@ -105,7 +105,8 @@ def typical(
     """Points that stand for many others, each from another cluster as long as there are enough: no model is needed.
 
     From the clusters of which the fewest points are labelled or picked, the biggest first, the most typical point
-    (TypiClust, Hacohen et al., arXiv:2202.02794).
+    (TypiClust, Hacohen et al., arXiv:2202.02794). Clusters of fewer than :data:`CLUSTER_SIZE` points, often what went
+    wrong at the microscope, wait until the others are empty.
 
     Args:
         features: Of the pool, finite.
@@ -121,7 +122,8 @@ def typical(
     sizes = [len(members) for members in waiting]
     picks: list[int] = []
     while len(picks) < count and any(waiting):
-        best = min((one for one, left in enumerate(waiting) if left), key=lambda one: (held[one], -sizes[one]))
+        left = (number for number, members in enumerate(waiting) if members)
+        best = min(left, key=lambda one: (sizes[one] < CLUSTER_SIZE, held[one], -sizes[one]))
         pick = int(waiting[best].pop())
         if clash is None or not any(clash(pick, other) for other in picks):
             picks.append(pick)
