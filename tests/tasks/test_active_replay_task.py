@@ -16,7 +16,7 @@ from srpu.tasks.replay_results import Replayed
 from srpu.workspace import Workspace
 
 STRATEGIES = ("mix", "entropy", "core_set")
-SMALL = ("QUERY=region", "REGION_SIZE=16", "CROP_SIZE=32", "TRAINING_CONFIG.batch_size=2")
+SMALL = ("QUERY=region", "REGION_SIZE=16", "CROP_SIZE=32", "TRAINING_CONFIG.batch_size=1", "PRECISION=fp32")
 
 
 def settings_of(workspace: Workspace, *more: str) -> ActiveLearningSettings:
@@ -25,13 +25,16 @@ def settings_of(workspace: Workspace, *more: str) -> ActiveLearningSettings:
     return settings
 
 
-def play(workspace: Workspace, *more: str, strategies: tuple[str, ...] = ("mix",), seeds: int = 1) -> Replayed:
+def play(
+    workspace: Workspace, *more: str, strategies: tuple[str, ...] = ("mix",), seeds: int = 1, rounds: int = 1
+) -> Replayed:
     settings = settings_of(workspace, *more)
-    return run(settings, workspace, strategies=strategies, seeds=seeds, rounds=2, batch=3, first=2, steps=2, full=1.0)
+    plan = {"rounds": rounds, "batch": 3, "first": 2, "steps": 1, "full": 0.5}
+    return run(settings, workspace, strategies=strategies, seeds=seeds, **plan)  # type: ignore[arg-type]
 
 
 def test_every_strategy_starts_from_the_same_model_and_labels_what_it_asks_for(workspace: Workspace) -> None:
-    replayed = play(workspace, strategies=STRATEGIES)
+    replayed = play(workspace, strategies=STRATEGIES, rounds=2)
     assert set(replayed.runs) == {*STRATEGIES, "random", "stratified"}
     starts = {json.dumps(runs[0][0].state()) for runs in replayed.runs.values()}
     assert len(starts) == 1
@@ -78,14 +81,14 @@ def test_the_answer_is_a_sentence_a_picture_and_numbers(workspace: Workspace) ->
 
 def test_whole_images_can_be_asked_for(workspace: Workspace) -> None:
     settings = settings_of(workspace, "QUERY=image")
-    replayed = run(settings, workspace, strategies=["mix"], seeds=1, rounds=1, batch=1, first=1, steps=2)
+    replayed = run(settings, workspace, strategies=["mix"], seeds=1, rounds=1, batch=1, first=1, steps=1)
     steps = replayed.runs["mix"][0]
     assert [step.pixels for step in steps] == [48 * 48, 2 * 48 * 48]
 
 
 def test_a_run_ends_when_nothing_is_left_to_ask_for(workspace: Workspace) -> None:
     settings = settings_of(workspace, "QUERY=image")
-    replayed = run(settings, workspace, strategies=[], seeds=1, rounds=9, batch=2, first=1, steps=1)
+    replayed = run(settings, workspace, strategies=[], seeds=1, rounds=9, batch=2, first=1, steps=1, full=0.1)
     assert replayed.runs["random"][0][-1].share == 1
     assert len(replayed.runs["random"][0]) < 10
     assert replayed.sentence().endswith("because no strategy was played beside chance.")

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from srpu.active.uncertainty import ENSEMBLE
 from srpu.active.windows import MOST
 from srpu.errors import SettingsError
 from srpu.files import locked, make_folder, read_json, write_json
@@ -85,6 +86,9 @@ def run(
     ground = lay_out(settings, workspace, split)
     wanted = list(strategies) if strategies is not None else [MIX, *_switched_on(settings)]
     check_strategies(ground, wanted)
+    ensemble = settings.UNCERTAINTY_STRATEGIES.get(ENSEMBLE)
+    if MIX in wanted and ensemble is not None and ensemble.enabled and ensemble.weight:
+        log.warning('The mix is played without "ensemble", which takes several models.')
     names = list(dict.fromkeys([*BASELINES, *wanted]))
     batch = batch or max(min(settings.BATCH_SIZE_TO_LABEL, len(ground.queries) // 12), 1)
     plan = Plan(rounds, batch, first or batch, steps, full, split, shortlist)
@@ -196,8 +200,6 @@ class _Desk:
 
 def _switched_on(settings: ActiveLearningSettings) -> list[str]:
     """The uncertainty strategies that one model is enough for."""
-    from srpu.active.uncertainty import ENSEMBLE
-
     ways = settings.UNCERTAINTY_STRATEGIES.items()
     return [name for name, way in ways if way.enabled and way.weight and name != ENSEMBLE]
 

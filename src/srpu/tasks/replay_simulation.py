@@ -29,6 +29,7 @@ from srpu.learn.losses import LOSSES, balanced_weights
 from srpu.learn.optim import build_optimizer
 from srpu.learn.tracker import Trackers
 from srpu.models.segmenter import Segmenter, build_segmenter
+from srpu.progress import reporter
 from srpu.tasks.replay_ground import Ground, Plan, Step
 from srpu.tasks.replay_strategies import Turn, ask
 from srpu.tasks.wiring import augmenter, encoder_weights
@@ -122,14 +123,15 @@ class _Loss:
 
 @contextmanager
 def _in_silence() -> Iterator[None]:
-    """Without the loop's forecasts, one for each of many short trainings."""
+    """Without the loop's forecasts and bars, one for each of many short trainings."""
     logger = logging.getLogger("srpu.learn.loop")
-    before = logger.level
+    before, watched = logger.level, reporter.set(None)
     logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
         logger.setLevel(before)
+        reporter.reset(watched)
 
 
 @dataclass

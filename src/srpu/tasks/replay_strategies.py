@@ -88,7 +88,7 @@ def ask(ground: Ground, name: str, model: Segmenter, turn: Turn, shortlist: int)
     candidates = _candidates(ground, model, turn.left, {} if mix is None else mix.uncertainty)
     if mix is None:
         return [pick.query for pick in select.by_class(candidates, count, random, classes=classes)]
-    if name == MIX and settings.QUERY == "region":
+    if name == MIX and settings.QUERY == "region" and mix.uncertainty:
         candidates = _most_uncertain(candidates, mix.uncertainty, shortlist)
     features = _features(ground, model, [one.query for one in candidates])
     labelled = _features(ground, model, turn.labelled)
