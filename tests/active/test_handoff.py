@@ -175,6 +175,18 @@ def test_instructions_name_colours_and_verbs() -> None:
     assert "window" not in instructions(CLASSES, 4, 7, regions=False)
 
 
+def test_windows_are_framed(tmp_path: Path) -> None:
+    """The macro knows where in what is shown the window lies."""
+    folder = begun(tmp_path, {"s1__r00010_c00020_8x9"})
+    cut = Window(6, 16, 30, 40)
+    folder.write(Handed(Query("a" * 64, "s1.tif", Window(10, 20, 8, 9)), cut, 1), IMAGE, IDS)
+    folder.write_aids()
+    text = (tmp_path / "SRPU_correct_masks.ijm").read_text()
+    assert 'var framed = newArray("s1__r00010_c00020_8x9");' in text
+    assert "var frames = newArray(4, 4, 9, 8);" in text
+    assert "yellow frame" in (tmp_path / INSTRUCTIONS).read_text(encoding="utf-8")
+
+
 def test_instructions_are_in_the_folder(tmp_path: Path) -> None:
     """They count what is there."""
     folder = begun(tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from srpu.active.imagej import CORRECTED, LUT, MACRO, macro, painting_colours, write_lut, write_macro
+from srpu.active.query import Window
 from srpu.data.classes import ClassMap
 from srpu.data.images import write_image
 from srpu.data.masks import read_mask, write_mask
@@ -160,6 +161,26 @@ def test_imagej_shows_the_image_over_the_mask(tmp_path: Path, display: str) -> N
     low, high = map(float, re.findall(r"contrast (\S+) (\S+)", printed)[0])
     assert grey.min() < low < high < grey.max()
     assert (folder / CORRECTED / "样品 0_mask.tif").stat().st_size < 60 * 80 + 4000
+
+
+@pytest.mark.imagej
+def test_imagej_frames_what_is_asked_for(tmp_path: Path, display: str) -> None:
+    """A window has a frame, which is neither painted nor saved; what is asked for as a whole has none."""
+    folder = tmp_path / "round"
+    grey = generate(60, 80, seed=3)[0]
+    ids = hand_out(folder, CLASSES, grey, grey)
+    write_macro(folder / MACRO, CLASSES, {"样品 1": Window(8, 16, 20, 30)})
+    printed = run_imagej(
+        folder,
+        display,
+        'text = getArgument() + ":" + Overlay.size;\n'
+        "if (Overlay.size > 1) { Overlay.activateSelection(1); getSelectionBounds(x, y, width, height);\n"
+        'text = text + " " + x + "," + y + "," + width + "," + height; }\n'
+        "print(text);\n",
+    )
+    assert "样品 0:1\n" in printed
+    assert "样品 1:2 16,8,30,20\n" in printed
+    np.testing.assert_array_equal(read_mask(folder / CORRECTED / "样品 1_mask.tif", CLASSES).ids, ids)
 
 
 @pytest.mark.imagej

@@ -151,17 +151,23 @@ class Handover:
         """
         make_folder(self.folder / CORRECTED)
         write_lut(self.folder / LUT, self._classes)
-        write_macro(self.folder / MACRO, self._classes)
-        regions = any(one["window"] is not None for one in self._entries.values())
-        write_text(
-            self.folder / INSTRUCTIONS, instructions(self._classes, self._number, len(self._entries), regions=regions)
-        )
+        windows = {}
+        for name, one in self._entries.items():
+            if one["window"] is not None:
+                window, cut = Window(*one["window"]), Window(*one["cut"])
+                windows[name] = window._replace(top=window.top - cut.top, left=window.left - cut.left)
+        write_macro(self.folder / MACRO, self._classes, windows)
+        text = instructions(self._classes, self._number, len(self._entries), regions=bool(windows))
+        write_text(self.folder / INSTRUCTIONS, text)
+
+
+_NEEDED = {"rank", "window", "cut", "written"}
 
 
 def _noted(path: Path) -> dict[str, dict[str, Any]]:
     """What an earlier beginning has noted of each query."""
     try:
-        return {one["name"]: one for one in read_json(path)["queries"] if {"rank", "window", "written"} <= one.keys()}
+        return {one["name"]: one for one in read_json(path)["queries"] if one.keys() >= _NEEDED}
     except (FileNotFoundError, WorkspaceError, KeyError, TypeError, AttributeError):  # none yet, or damaged
         return {}
 
@@ -276,12 +282,11 @@ _WORDS = {
 }
 
 _REGION = """
-Only a window inside each picture is asked for: the part that has colours where there is a prediction. What lies around
-it shows where you are; leave it black.
+Only the window in the yellow frame is asked for. What lies around it shows where you are; leave it black.
 """
 
 _REGION_CHINESE = """
-每幅图只需标注其中的一个窗口（有预测时即有颜色的部分）；四周只用于显示位置，请保持黑色。
+每幅图只需标注黄色框内的窗口；四周只用于显示位置，请保持黑色。
 """
 
 _ENGLISH = """\

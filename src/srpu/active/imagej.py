@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 import numpy as np
 from jaxtyping import UInt8
 
+from srpu.active.query import Window
 from srpu.data.classes import ClassMap
 from srpu.files import open_replacing, write_text
 
@@ -50,20 +52,26 @@ def write_lut(path: Path, classes: ClassMap) -> None:
         file.write(painting_colours(classes).T.tobytes())
 
 
-def write_macro(path: Path, classes: ClassMap) -> None:
+def write_macro(path: Path, classes: ClassMap, windows: Mapping[str, Window] | None = None) -> None:
     """Write the macro for these classes; it knows no folder but the one it lies in.
+
+    Args:
+        path: The file.
+        classes: What can be painted.
+        windows: For names whose files show more than is asked for, where in them that is; it gets a yellow frame.
 
     Raises:
         WorkspaceError: The file cannot be written.
     """
-    write_text(path, macro(classes))
+    write_text(path, macro(classes, windows))
 
 
-def macro(classes: ClassMap) -> str:
+def macro(classes: ClassMap, windows: Mapping[str, Window] | None = None) -> str:
     """The macro, in ASCII letters alone: ImageJ on Windows reads no others."""
     names = [*classes.names, "not labelled"]
     ids = [*range(len(classes)), classes.ignore_index]
     colours = [*classes.colors, classes.ignore_color]
+    framed = windows or {}
     keys = "\n".join(
         f'macro "Paint class {id_} [{id_}]" {{ choose({id_}); }}' for id_ in range(min(len(classes), _KEYS))
     )
@@ -72,6 +80,8 @@ def macro(classes: ClassMap) -> str:
         names=", ".join(map(_quoted, names)),
         colours=", ".join(f"{red}, {green}, {blue}" for red, green, blue in colours),
         spare=", ".join(str(level) for level in _spare(classes)),
+        framed=", ".join(map(_quoted, framed)) or 0,
+        frames=", ".join(f"{one.left}, {one.top}, {one.width}, {one.height}" for one in framed.values()) or 0,
         ignored=len(classes),
         keys=keys,
         macro=MACRO,
@@ -111,6 +121,8 @@ var names = newArray($names);
 var colours = newArray($colours);
 var spare = newArray($spare);
 var ignored = $ignored;
+var framed = newArray($framed);
+var frames = newArray($frames);
 var opacity = 60;
 
 macro "Start" {
@@ -235,6 +247,14 @@ function layOver() {
     Overlay.remove;
     if (isOpen("SEM image"))
         run("Add Image...", "image=[SEM image] x=0 y=0 opacity=" + opacity);
+    for (i = 0; i < framed.length; i++) {
+        if (framed[i] == nameOf()) {
+            setColor("yellow");
+            setLineWidth(1);
+            Overlay.drawRect(frames[4 * i], frames[4 * i + 1], frames[4 * i + 2], frames[4 * i + 3]);
+            Overlay.show;
+        }
+    }
 }
 
 function closePair() {
