@@ -1,10 +1,10 @@
 """How close exact k-centre picks come to the speed of memory: ``python benchmarks/k_centre.py``.
 
 Picks are made from generated features (clusters of different sizes, and without any), with and without pruning. The
-measure is the time a pass takes, in units of the time in which the same threads only read the features once, measured
-before and after in the same run. Beside it stands what one would write with PyTorch: a matrix product, the minimum and
-the argmax per pick, on fewer picks and scaled. For whom more threads are there than cores, ``NUMBA_NUM_THREADS`` sets
-how many are used.
+measure is the time of all passes, in units of the time in which the same threads only read the features as often;
+passes and readings take turns, so that other work on the machine slows down both. Beside it stands what one would
+write with PyTorch, on fewer picks and scaled: the distances to the new pick by a matrix product or by ``cdist``, then
+minimum and argmax. ``NUMBA_NUM_THREADS`` sets the threads of all.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from rows import record
 from srpu.active.reach import Passes, Reach
 
 TARGET = 1.2
-"""Passes without pruning may take so many times what reading takes."""
-
-READS = 20
-"""Times that the features are read to measure how long that takes."""
+"""Picks without pruning may take so many times what reading the features as often takes."""
 
 Table = np.ndarray
 
@@ -51,22 +48,18 @@ def generate(n: int, dimensions: int, clusters: int) -> Table:
     return table
 
 
-def reading(table: Table) -> float:
-    """Seconds to read the features once; the fastest of a few tries."""
+def picking(table: Table, picks: int, *, prune: bool) -> tuple[float, float]:
+    """Seconds for all picks, each a pass, and for reading the features as often."""
     passes = Passes(len(table))
     passes(_read, table)
-
-    def read() -> None:
-        passes(_read, table)
-
-    return min(_seconds(read) for _ in range(READS))
-
-
-def picking(table: Table, picks: int, *, prune: bool) -> float:
-    """Seconds for so many picks, each a pass."""
-    _take(Reach(table[:64], table[:0], prune=prune), 2)  # compile
+    few = Reach(table[:64], table[:1], prune=prune)
+    few.take(few.farthest)  # compiled now
     reach = Reach(table, table[:1], prune=prune)
-    return _seconds(lambda: _take(reach, picks))
+    took, read = [], []
+    for _ in range(picks):
+        took.append(_seconds(lambda: reach.take(reach.farthest)))
+        read.append(_seconds(lambda: passes(_read, table)))
+    return sum(took), sum(read)
 
 
 def as_one_would_write_it(table: Table, picks: int) -> float:
@@ -100,19 +93,14 @@ def with_cdist(table: Table, picks: int) -> float:
 
 
 def measure(table: Table, picks: int, others: int) -> Iterator[tuple[str, float, float]]:
-    """For each way: its name, seconds for all picks, and the ratio to reading the features as often."""
-    before = reading(table)
-    found = {
-        "without_pruning": picking(table, picks, prune=False),
-        "with_pruning": picking(table, picks, prune=True),
-        "torch_matrix_product": as_one_would_write_it(table, others) * picks / others,
-        "torch_cdist": with_cdist(table, others) * picks / others,
-    }
-    read = min(before, reading(table))
-    yield "reading", read * picks, 1.0
-    for name, seconds in found.items():
-        yield name, seconds, seconds / (read * picks)
-    print(f"read at {table.nbytes / read / 1e9:.1f} GB/s; {others} picks of torch are scaled to {picks}")
+    """For each way: its name, seconds for all picks, and how many times that is what reading takes."""
+    for name, prune in (("without_pruning", False), ("with_pruning", True)):
+        seconds, read = picking(table, picks, prune=prune)
+        print(f"read at {table.nbytes * picks / read / 1e9:.1f} GB/s")
+        yield name, seconds, seconds / read
+    for name, way in (("torch_matrix_product", as_one_would_write_it), ("torch_cdist", with_cdist)):
+        seconds = way(table, others) * picks / others
+        yield f"{name}_scaled_from_{others}_picks", seconds, seconds / read
 
 
 def main() -> None:
@@ -132,12 +120,7 @@ def main() -> None:
             record(**shared, metric="times_reading", value=round(ratio, 3), target=target)
 
 
-def _take(reach: Reach, picks: int) -> None:
-    for _ in range(picks):
-        reach.take(reach.farthest)
-
-
-def _seconds(function: Callable[[], None]) -> float:
+def _seconds(function: Callable[[], object]) -> float:
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
