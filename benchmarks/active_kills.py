@@ -30,6 +30,7 @@ CHANGES = (
     "ENCODER_NAME='unet'", "CROP_SIZE=32", "DEVICE='cpu'", "PRECISION='fp32'", "BATCH_SIZE_TO_LABEL=2",
     "MAX_ACTIVE_LEARNING_ROUNDS=3", "INITIAL_LABELED_SIZE=4", "EXPLORATION=0.0",
     "TRAINING_CONFIG.num_epochs_per_round=2", "TRAINING_CONFIG.steps_per_epoch=2", "TRAINING_CONFIG.batch_size=2",
+    "NEAR_DUPLICATE_CORRELATION=0.99",
 )  # fmt: skip
 """A network and rounds that take seconds."""
 

@@ -203,6 +203,14 @@ def test_unused_palette_entries_do_not_matter(tmp_path: Path) -> None:
     assert read.how == "palette colours"
 
 
+def test_a_number_that_hides_under_a_class_s_colour_is_refused(tmp_path: Path) -> None:
+    """What smoothing class ids in ImageJ leaves, where unused entries have class 0's colour."""
+    colours = dict.fromkeys(range(256), BLUE) | {1: CYAN, 2: PINK}
+    ids = phases()
+    ids[0, 0] = 7
+    refused(save(tmp_path / "m.tif", ids, colours), "holds the number 7, which is no class but has the colour of 0")
+
+
 def test_palette_with_ignore(tmp_path: Path) -> None:
     """By colour where the indices are no ids; by index, and said once, where black may be another program's class 0."""
     ids = phases(classes=4)

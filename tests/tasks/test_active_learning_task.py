@@ -28,7 +28,7 @@ from srpu.workspace import Workspace
 QUICK = (
     "ENCODER_NAME='unet'", "CROP_SIZE=32", "DEVICE='cpu'", "PRECISION='fp32'", "INITIAL_LABELED_SIZE=4",
     "BATCH_SIZE_TO_LABEL=2", "TRAINING_CONFIG.num_epochs_per_round=2", "TRAINING_CONFIG.steps_per_epoch=2",
-    "TRAINING_CONFIG.batch_size=2",
+    "TRAINING_CONFIG.batch_size=2", "NEAR_DUPLICATE_CORRELATION=0.99",
 )  # fmt: skip
 
 

@@ -151,6 +151,7 @@ def _read_palette(
     by_colour = _match_colours(colours, classes, "palette colours")
     by_index = _match_ids(indices, classes, "palette indices")
     if by_colour.known.all():
+        _refuse_twins(path, indices, colours, by_index)
         if IGNORE not in by_colour.ids or not by_index.known.all() or np.array_equal(by_colour.ids, by_index.ids):
             return by_colour
         _say_ambiguous(path.parent)
@@ -160,6 +161,24 @@ def _read_palette(
             return by_level
         _refuse_black_and_white(path, indices, classes)
     return by_index
+
+
+def _refuse_twins(
+    path: Path, indices: Int[np.ndarray, " n"], colours: Int[np.ndarray, "n 3"], by_index: _Reading
+) -> None:
+    """A filter on class ids makes numbers between them, which unused palette entries would hide under a class's colour.
+
+    Raises:
+        MaskError: A number that is no class id looks like one that is.
+    """
+    tones = [(tuple(tone), int(index)) for tone, index in zip(colours, indices, strict=True)]
+    own = {tone: index for (tone, index), known in zip(tones, by_index.known, strict=True) if known}
+    for (tone, index), known in zip(tones, by_index.known, strict=True):
+        if tone in own and not known:
+            raise MaskError(
+                f"{path} holds the number {index}, which is no class but has the colour of {own[tone]}, as filters on "
+                "class ids leave it; undo the filter, or repaint the mask and save it with the macro."
+            )
 
 
 def _read_colours(path: Path, colours: Int[np.ndarray, "n 3"], classes: ClassMap) -> _Reading:

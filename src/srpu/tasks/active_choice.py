@@ -47,6 +47,7 @@ def choose(places: Places, store: Store, material: Material, number: int) -> Ask
 
     settings = places.settings
     pool = read_pool(places, store, material)
+    _say_refused(pool)
     if not pool.records:
         return []
     members = read_members(places, store)
@@ -123,6 +124,7 @@ def choose_first(places: Places, store: Store, material: Material) -> Asked:
     """
     settings = places.settings
     pool = read_pool(places, store, material)
+    _say_refused(pool)
     rng = np.random.default_rng((settings.SEED, 0))
     judged = _draw_validation(pool, material, settings, rng)
     fake = [replace(record, split="val") for record in judged]
@@ -216,6 +218,15 @@ class Alike:
         return self._moulds[query.image]
 
 
+def _say_refused(pool: Pool) -> None:
+    if pool.refused:
+        log.info(
+            "%d images may not be asked for, because models are judged on them or their like: %s",
+            len(pool.refused),
+            next(iter(pool.refused.values())),
+        )
+
+
 def _weights(strategies: Mapping[str, Strategy]) -> dict[str, float]:
     return {name: one.weight for name, one in strategies.items() if one.enabled and one.weight}
 
@@ -229,4 +240,4 @@ def _note_pool(
         for name in _weights(settings.UNCERTAINTY_STRATEGIES)
     }
     left = len(pool.records) - (picked if settings.QUERY == "image" else 0)
-    store.note(number, "judged", pool=left, histogram=histogram, refused=pool.refused)
+    store.note(number, "judged", pool=left, histogram=histogram, refused=len(pool.refused))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -162,12 +162,12 @@ class Pool:
     Attributes:
         records: The images.
         taken: Of images that are labelled in part: class ids (h, w), 255 where something can still be asked for.
-        refused: How many may not be asked for because models are judged on them or their like.
+        refused: Images that may not be asked for, because models are judged on them or their like, and why.
     """
 
     records: list[Record]
     taken: Mapping[str, Ids]
-    refused: int = 0
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_pool(places: Places, store: Store, material: Material) -> Pool:
@@ -194,7 +194,4 @@ def read_pool(places: Places, store: Store, material: Material) -> Pool:
     left = [record for sha256, record in images.items() if sha256 not in gone | never]
     left.sort(key=lambda record: record.id)
     why = protected(material.labelled, left, places.settings, places.workspace)
-    if why:
-        first = next(iter(why.values()))
-        log.info("%d images may not be asked for, because models are judged on them or their like: %s", len(why), first)
-    return Pool([record for record in left if record.sha256 not in why], taken, len(why))
+    return Pool([record for record in left if record.sha256 not in why], taken, why)
