@@ -121,10 +121,11 @@ def _child(workspace: Workspace) -> Any:
 def _go(root: str) -> None:
     """Rounds without waiting, whose masks are answered at once and rightly."""
     from srpu.tasks import active_learning_task as task
+    from srpu.tasks.active_intake import Answers
 
     workspace = Workspace(Path(root))
     settings = load_settings("active", workspace, CHANGES).settings
-    answers = task.Answers(confirm_unchanged=True)
+    answers = Answers(confirm_unchanged=True)
     while task.run(settings, workspace, wait=False, answers=answers) != "stopped":
         _answer(workspace)
         time.sleep(0.05)

@@ -32,8 +32,9 @@ def run(
 ) -> None:
     """Go from round to round: train, judge, ask, wait for masks, take them in."""
     from srpu.tasks import active_learning_task as task
+    from srpu.tasks.active_intake import Answers
 
-    answers = task.Answers(confirm_unchanged=unchanged, repair=repair)
+    answers = Answers(confirm_unchanged=unchanged, repair=repair)
     task.run(*load("active", overrides, config, workspace), wait=not no_wait, force=force, answers=answers)
 
 
@@ -65,8 +66,9 @@ def take_in(
 ) -> None:
     """Take in the corrected masks that have come back."""
     from srpu.tasks import active_learning_task as task
+    from srpu.tasks.active_intake import Answers
 
-    answers = task.Answers(confirm_unchanged=unchanged, repair=repair)
+    answers = Answers(confirm_unchanged=unchanged, repair=repair)
     task.take_in(*load("active", overrides, config, workspace), answers)
 
 

@@ -18,7 +18,7 @@ from srpu.errors import IndexingError, StoreError
 from srpu.files import read_json
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks import active_learning_task as task
-from srpu.tasks.active_learning_task import Answers
+from srpu.tasks.active_intake import Answers
 from srpu.tasks.active_material import read_material, training_records
 from srpu.tasks.active_places import Places
 from srpu.tasks.truth import model_hash

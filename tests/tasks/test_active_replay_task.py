@@ -16,7 +16,7 @@ from srpu.tasks.replay_results import Replayed
 from srpu.workspace import Workspace
 
 STRATEGIES = ("mix", "entropy", "core_set")
-SMALL = ("QUERY=region", "REGION_SIZE=16", "CROP_SIZE=32", "TRAINING_CONFIG.batch_size=1", "PRECISION=fp32")
+SMALL = ("QUERY=region", "REGION_SIZE=24", "CROP_SIZE=32", "TRAINING_CONFIG.batch_size=1", "PRECISION=fp32")
 
 
 def settings_of(workspace: Workspace, *more: str) -> ActiveLearningSettings:
@@ -40,7 +40,7 @@ def test_every_strategy_starts_from_the_same_model_and_labels_what_it_asks_for(w
     assert len(starts) == 1
     for runs in replayed.runs.values():
         steps = runs[0]
-        assert [step.pixels for step in steps] == [2 * 16 * 16, 5 * 16 * 16, 8 * 16 * 16]
+        assert [step.pixels for step in steps] == [2 * 24 * 24, 5 * 24 * 24, 8 * 24 * 24]
         asked = [name for step in steps for name in step.asked]
         assert len(set(asked)) == len(asked) == 8
     assert replayed.full[0].share == 1
@@ -49,27 +49,31 @@ def test_every_strategy_starts_from_the_same_model_and_labels_what_it_asks_for(w
 def test_what_is_finished_is_not_played_again_and_the_rest_is(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A broken run is played again, alike; another mix plays only the mix again; a further seed only that seed."""
     caplog.set_level(logging.INFO, "srpu.tasks.active_replay_task")
+
+    def played() -> list[str]:
+        found = [line for line in caplog.messages if ", seed " in line]
+        caplog.clear()
+        return found
+
     first = play(workspace)
+    assert played() == [f"{name}, seed 0" for name in ("random", "stratified", "mix", "all_labels")]
     broken = cell_path(first.folder, "mix", 0)
     cell = json.loads(broken.read_text(encoding="utf-8"))
     broken.write_text(json.dumps(cell | {"finished": False, "steps": cell["steps"][:1]}), encoding="utf-8")
-    caplog.clear()
     again = play(workspace)
-    assert [line for line in caplog.messages if line.endswith(", seed 0")] == ["mix, seed 0"]
-    assert again.state()["runs"] == first.state()["runs"]  # and what chance decides is decided alike
-
-
-def test_another_mix_plays_only_the_mix_again(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    play(workspace)
-    caplog.set_level(logging.INFO, "srpu.tasks.active_replay_task")
-    caplog.clear()
+    assert played() == ["mix, seed 0"]
+    assert again.state()["runs"] == first.state()["runs"]
     play(workspace, "EXPLORATION=0")
-    assert [line for line in caplog.messages if line.endswith(", seed 0")] == ["mix, seed 0"]
+    assert played() == ["mix, seed 0"]
+    two = play(workspace, "EXPLORATION=0", seeds=2)
+    assert played() == [f"{name}, seed 1" for name in ("random", "stratified", "mix", "all_labels")]
+    says_what_it_found(two, workspace)
 
 
-def test_the_answer_is_a_sentence_a_picture_and_numbers(workspace: Workspace) -> None:
-    replayed = play(workspace, seeds=2)
+def says_what_it_found(replayed: Replayed, workspace: Workspace) -> None:
+    """A sentence, a picture and numbers."""
     assert replayed.sentence().startswith("Did active learning save labels here: ")
     folder = workspace.path("active_learning_results/replay")
     told = json.loads((folder / "replay.json").read_text(encoding="utf-8"))
@@ -79,9 +83,10 @@ def test_the_answer_is_a_sentence_a_picture_and_numbers(workspace: Workspace) ->
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_whole_images_can_be_asked_for(workspace: Workspace) -> None:
-    settings = settings_of(workspace, "QUERY=image")
-    replayed = run(settings, workspace, strategies=["mix"], seeds=1, rounds=1, batch=1, first=1, steps=1)
+def test_whole_images_can_be_asked_for(workspace: Workspace, tmp_path: Path) -> None:
+    settings, folder = settings_of(workspace, "QUERY=image"), tmp_path / "elsewhere"
+    replayed = run(settings, workspace, strategies=["mix"], seeds=1, rounds=1, batch=1, first=1, steps=1, folder=folder)
+    assert (folder / "cells" / "mix_seed0.json").exists()
     steps = replayed.runs["mix"][0]
     assert [step.pixels for step in steps] == [48 * 48, 2 * 48 * 48]
 
@@ -107,9 +112,3 @@ def test_too_small_a_pool_is_refused(workspace: Workspace) -> None:
 def test_a_replay_without_judges_is_refused(workspace: Workspace) -> None:
     with pytest.raises(IndexingError, match="0 labelled test images"):
         run(settings_of(workspace), workspace, split="test")
-
-
-def test_results_go_where_they_are_asked_for(workspace: Workspace, tmp_path: Path) -> None:
-    settings = settings_of(workspace)
-    run(settings, workspace, strategies=[], seeds=1, rounds=1, batch=1, steps=1, folder=tmp_path / "elsewhere")
-    assert (tmp_path / "elsewhere" / "cells" / "random_seed0.json").exists()

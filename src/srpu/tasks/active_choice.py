@@ -66,6 +66,10 @@ def choose(places: Places, store: Store, material: Material, number: int) -> Ask
     refused: dict[str, str] = {}
     while True:
         left = [n for n, one in enumerate(candidates) if one.query.image not in refused]
+
+        def clash(one: int, other: int, left: Sequence[int] = left) -> bool:
+            return alike(scored[left[one]].query, scored[left[other]].query)
+
         picks = select.choose(
             [candidates[n] for n in left],
             features[left],
@@ -74,7 +78,7 @@ def choose(places: Places, store: Store, material: Material, number: int) -> Ask
             settings.BATCH_SIZE_TO_LABEL,
             np.random.default_rng((settings.SEED, number)),
             classes=tuple(settings.CLASS_NAMES[id_] for id_ in range(settings.NUM_CLASSES)),
-            clash=lambda one, other, left=left: alike(scored[left[one]].query, scored[left[other]].query),
+            clash=clash,
         )
         asked = {pick.query.image: images[pick.query.image] for pick in picks}
         found = protected(material.labelled, list(asked.values()), settings, places.workspace, exact=True)
@@ -185,16 +189,10 @@ def _typical(
     labelled = labelled_features(member, places, store, material, features.shape[1])
     alike = Alike({record.sha256: record for record in readable}, settings, workspace)
     queries = [Query(record.sha256, record.id) for record in readable]
-    chosen: list[int] = []
-    left = np.arange(len(readable))
-    while len(chosen) < count and len(left):
-        there = np.concatenate([labelled, features[chosen]])
-        picks = left[diversity.typical(features[left], there, min(count - len(chosen), len(left)), rng)]
-        for pick in picks:
-            if not any(alike(queries[pick], queries[other]) for other in chosen):
-                chosen.append(int(pick))
-        left = np.setdiff1d(left, picks)
-    return [readable[n] for n in chosen]
+    picks = diversity.typical(
+        features, labelled, count, rng, clash=lambda one, other: alike(queries[one], queries[other])
+    )
+    return [readable[n] for n in picks]
 
 
 class Alike:

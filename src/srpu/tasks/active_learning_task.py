@@ -87,13 +87,13 @@ def propose(settings: ActiveLearningSettings, workspace: Workspace) -> Step:
         last = loop.last
         if loop.is_waiting():
             raise StoreError(_is_waiting(places, loop))
+        if last is not None and last.phase == "closed":
+            raise StoreError(f"Round {last.number} is over; `srpu active train` begins the next one.")
         if not settings.COLD_START and (last is None or last.phase != "judged"):
             raise StoreError(
                 "There is no newly trained model to ask with; `srpu active train` first, or set COLD_START = True to "
                 "be asked without a model."
             )
-        if last is not None and last.phase == "closed":
-            raise StoreError(f"Round {last.number} is over; `srpu active train` begins the next one.")
     return _until(places, {"asked", "stopped", "closed"})
 
 

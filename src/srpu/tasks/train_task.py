@@ -21,7 +21,7 @@ from srpu.learn.loop import Course, History, Plan, fit
 from srpu.learn.losses import LOSSES, balanced_weights
 from srpu.learn.optim import build_optimizer
 from srpu.models.segmenter import Segmenter, build_segmenter
-from srpu.settings import TrainSettings
+from srpu.settings import BaseConfig, TrainSettings
 from srpu.tasks.cross_validation import FOLDER, RUNNING
 from srpu.tasks.promotion import checkpoints, promote
 from srpu.tasks.replay import every_record, old_images, with_replay
@@ -68,7 +68,7 @@ def run(settings: TrainSettings, workspace: Workspace, *, resume: bool = False) 
     return train(settings, workspace, folder, wanted=sources(settings, workspace), resume=resume)
 
 
-def model_folder(settings: TrainSettings, workspace: Workspace, verb: str = "train") -> Path:
+def model_folder(settings: BaseConfig, workspace: Workspace, verb: str = "train") -> Path:
     """Where all trainings of this network lie."""
     name = f"{verb}_{settings.ENCODER_NAME}_{settings.DECODER_NAME}".replace("/", "-")
     return workspace.path(settings.MODEL_SAVE_DIR) / name
