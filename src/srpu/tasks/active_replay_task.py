@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 FULL = "all_labels"
 """The run that has every label."""
+
+LEAST_BATCHES = 12
+"""A round asks by default for no more than this part of all there is."""
 
 _MIX_SETTINGS = ("UNCERTAINTY_STRATEGIES", "DIVERSITY_STRATEGIES", "BALANCE_CLASSES", "EXPLORATION")
 """What changes the mix, and no other strategy."""
@@ -84,19 +87,9 @@ def run(
     """
     folder = make_folder(folder or workspace.path(RESULTS) / "replay")
     ground = lay_out(settings, workspace, split)
-    wanted = list(strategies) if strategies is not None else [MIX, *_switched_on(settings)]
-    check_strategies(ground, wanted)
-    ensemble = settings.UNCERTAINTY_STRATEGIES.get(ENSEMBLE)
-    if MIX in wanted and ensemble is not None and ensemble.enabled and ensemble.weight:
-        log.warning('The mix is played without "ensemble", which takes several models.')
-    names = list(dict.fromkeys([*BASELINES, *wanted]))
-    batch = batch or max(min(settings.BATCH_SIZE_TO_LABEL, len(ground.queries) // 12), 1)
-    plan = Plan(rounds, batch, first or batch, steps, full, split, shortlist)
-    if plan.first + plan.batch > len(ground.queries):
-        raise SettingsError(
-            f"There are {len(ground.queries)} labelled training images or windows, and the first two rounds take "
-            f'{plan.first + plan.batch}; ask for fewer, or set QUERY = "region".'
-        )
+    names = _names(ground, strategies)
+    plan = _plan(ground, batch, first)
+    plan = replace(plan, rounds=rounds, steps=steps, full=full, split=split, shortlist=shortlist)
     with locked(folder / ".lock", "`srpu active replay`"):
         desk = _Desk(folder, ground, plan)
         for seed in range(seeds):
@@ -198,10 +191,37 @@ class _Desk:
         write_json(path, cell)
 
 
-def _switched_on(settings: ActiveLearningSettings) -> list[str]:
-    """The uncertainty strategies that one model is enough for."""
-    ways = settings.UNCERTAINTY_STRATEGIES.items()
-    return [name for name, way in ways if way.enabled and way.weight and name != ENSEMBLE]
+def _names(ground: Ground, strategies: Sequence[str] | None) -> list[str]:
+    """What is played, chance first.
+
+    Raises:
+        SettingsError: A strategy does not exist.
+    """
+    ways = ground.settings.UNCERTAINTY_STRATEGIES
+    on = [name for name, way in ways.items() if way.enabled and way.weight]
+    alone = [name for name in on if name != ENSEMBLE]
+    wanted = list(strategies) if strategies is not None else [MIX, *alone]
+    check_strategies(ground, wanted)
+    if MIX in wanted and ENSEMBLE in on:
+        log.warning('The mix is played without "ensemble", which takes several models.')
+    return list(dict.fromkeys([*BASELINES, *wanted]))
+
+
+def _plan(ground: Ground, batch: int | None, first: int | None) -> Plan:
+    """How many are asked for.
+
+    Raises:
+        SettingsError: The pool is too small for it.
+    """
+    there = len(ground.queries)
+    batch = batch or max(min(ground.settings.BATCH_SIZE_TO_LABEL, there // LEAST_BATCHES), 1)
+    plan = Plan(batch=batch, first=first or batch)
+    if plan.first + plan.batch > there:
+        raise SettingsError(
+            f"There are {there} labelled training images or windows, and the first two rounds take "
+            f'{plan.first + plan.batch}; ask for fewer, or set QUERY = "region".'
+        )
+    return plan
 
 
 def _head(ground: Ground, plan: Plan) -> dict[str, str]:
