@@ -28,7 +28,7 @@ from srpu.workspace import Workspace
 
 CHANGES = (
     "ENCODER_NAME='unet'", "CROP_SIZE=32", "DEVICE='cpu'", "PRECISION='fp32'", "BATCH_SIZE_TO_LABEL=2",
-    "MAX_ACTIVE_LEARNING_ROUNDS=3", "INITIAL_LABELED_SIZE=4", "EXPLORATION=0.0",
+    "INITIAL_LABELED_SIZE=4", "EXPLORATION=0.0",
     "TRAINING_CONFIG.num_epochs_per_round=2", "TRAINING_CONFIG.steps_per_epoch=2", "TRAINING_CONFIG.batch_size=2",
     "NEAR_DUPLICATE_CORRELATION=0.99",
 )  # fmt: skip
@@ -44,11 +44,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kills, workspaces, problems = 0, 0, list[str]()
         calm = _workspace(Path(folder) / "calm")
-        _child(calm).join()
+        _child(calm, options.rounds).join()
         while kills < options.kills and not problems:
             workspaces += 1
             disturbed = _workspace(Path(folder) / f"disturbed_{workspaces}")
-            done, found = disturb(disturbed, options.kills - kills, np.random.default_rng((options.seed, workspaces)))
+            done, found = disturb(
+                disturbed, options.rounds, options.kills - kills, np.random.default_rng((options.seed, workspaces))
+            )
             kills += done
             problems = found or compare(disturbed, calm)
     print(f"{kills} kills in {workspaces} workspaces: {len(problems)} problems")
@@ -64,11 +66,11 @@ def main() -> None:
     sys.exit(1 if problems else 0)
 
 
-def disturb(workspace: Workspace, kills: int, random: np.random.Generator) -> tuple[int, list[str]]:
+def disturb(workspace: Workspace, rounds: int, kills: int, random: np.random.Generator) -> tuple[int, list[str]]:
     """Kill until the rounds are over, at most so often; gives how often, and what was lost."""
     done, told, finished = 0, dict[str, str](), dict[int, Any]()
     while True:
-        child = _child(workspace)
+        child = _child(workspace, rounds)
         if done < kills:
             child.join(random.uniform(0, LONGEST))
             if child.is_alive():
@@ -108,23 +110,23 @@ def _summary(workspace: Workspace) -> dict[str, Any]:
         }
 
 
-def _child(workspace: Workspace) -> Any:
+def _child(workspace: Workspace, rounds: int) -> Any:
     """A process that goes through all rounds; it forks from a server that has imported everything."""
     context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     if sys.platform != "win32":
         context.set_forkserver_preload(["srpu.tasks.active_learning_task", "srpu.tasks.active_choice"])
-    child = context.Process(target=_go, args=(str(workspace.root),))
+    child = context.Process(target=_go, args=(str(workspace.root), rounds))
     child.start()
     return child
 
 
-def _go(root: str) -> None:
+def _go(root: str, rounds: int) -> None:
     """Rounds without waiting, whose masks are answered at once and rightly."""
     from srpu.tasks import active_learning_task as task
     from srpu.tasks.active_intake import Answers
 
     workspace = Workspace(Path(root))
-    settings = load_settings("active", workspace, CHANGES).settings
+    settings = load_settings("active", workspace, [*CHANGES, f"MAX_ACTIVE_LEARNING_ROUNDS={rounds}"]).settings
     answers = Answers(confirm_unchanged=True)
     while task.run(settings, workspace, wait=False, answers=answers) != "stopped":
         _answer(workspace)
@@ -168,6 +170,7 @@ def _workspace(root: Path) -> Workspace:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50, help="how many")
+    parser.add_argument("--rounds", type=int, default=3, help="of each workspace")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--record", action="store_true", help="write a row of results")
     return parser.parse_args()
