@@ -170,4 +170,4 @@ def test_without_a_folder_nothing_is_known(tmp_path: Path) -> None:
     assert (handed.predicted(query), handed.model, handed.cut(query)) == (None, None, None)
     (tmp_path / "selection_info.json").write_text("{", encoding="utf-8")
     assert HandedOut(tmp_path, tmp_path, CLASSES).model is None
-    assert handed.was_written(query, np.zeros((2, 2), np.uint8))
+    assert not handed.knows(query)

@@ -181,6 +181,31 @@ def test_what_was_handed_out_and_the_image_beside_it_are_no_answers(site: Site) 
     assert site.answers.said == set()
 
 
+def test_what_an_earlier_round_predicted_is_no_answer(site: Site) -> None:
+    """Asked for, given back and asked for again: the first round's folder still holds its prediction."""
+    site.ask(0)
+    site.store.give_back(site.store.asked(), "closed")
+    site.predicted = lambda number: corrected(blobs(100 + number)[1])  # type: ignore[method-assign]
+    site.ask(0, round_=2)
+    for path in [*site.places.handed(1).glob("*.tif"), *site.places.handed(2).glob("*.tif")]:
+        aged(path, 100)
+    aged(site.give_back(f"{NAME}_mask.tif", blobs(100)[1]), 50)
+    site.answers.confirm_unchanged = True
+    assert site.take() == 0
+    aged(site.give_back(f"{NAME}_mask.tif", corrected(site.predicted(0))), 20)
+    assert site.take() == 1
+    assert site.store.labels()[-1].state == "edited"
+
+
+def test_masks_of_the_folder_of_wanted_predictions_are_found(site: Site) -> None:
+    site.ask(0)
+    ids = corrected(site.predicted(0))
+    path = site.places.handed_by_hand / "corrected" / f"{NAME}_mask.tif"
+    write_mask(path, ids, site.classes)
+    aged(path, 100)
+    assert site.take() == 1
+
+
 def test_an_untouched_mask_is_taken_only_where_that_was_asked_for(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.ask(0)
     path = site.give_back(f"{NAME}_mask.tif", site.predicted(0))

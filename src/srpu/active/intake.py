@@ -222,12 +222,14 @@ class HandedOut:
             return None
         return ids if ids_hash(ids) in self._hashes(query) else None
 
+    def knows(self, query: Query) -> bool:
+        """Whether it is known what was handed out for ``query``."""
+        return self._copy(query) is not None or bool(self._hashes(query))
+
     def was_written(self, query: Query, ids: Ids) -> bool:
-        """Whether ``ids`` are what was handed out; also if nobody knows what was."""
-        copy, hashes = self._copy(query), self._hashes(query)
-        return (
-            (copy is None and not hashes) or ids_hash(ids) in hashes or (copy is not None and np.array_equal(ids, copy))
-        )
+        """Whether ``ids`` are what was handed out for ``query``."""
+        copy = self._copy(query)
+        return ids_hash(ids) in self._hashes(query) or (copy is not None and np.array_equal(ids, copy))
 
     def _copy(self, query: Query) -> Ids | None:
         try:

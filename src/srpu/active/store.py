@@ -339,6 +339,7 @@ class Store:
         return {
             "rounds": [asdict(one) for one in self.rounds()],
             "labels": [asdict(one) for one in self.labels()],
+            "taken in": [row.subject for row in self._events("taken in")],
             "revoked": [row.subject for row in self._events("revoked")],
             "queries": [
                 {"number": one.number, "round": one.round, "name": one.query.name, "state": one.state}

@@ -32,7 +32,7 @@ VALIDATION = "validation"
 
 
 def publish(places: Places, store: Store, images: Mapping[str, Record]) -> None:
-    """Write each label that answers a query to the labelled folder, and say in the split what it is for.
+    """Write each label that was taken in to the labelled folder, and say in the split what it is for.
 
     A page of a stack is not written, for the mask of a stack is a stack; rounds train on it all the same.
 
@@ -44,7 +44,12 @@ def publish(places: Places, store: Store, images: Mapping[str, Record]) -> None:
     Raises:
         WorkspaceError: A file cannot be written.
     """
-    current = {sha256: label for sha256, label in store.current().items() if _is_ours(label) and sha256 in images}
+    came_back = set(store.history()["taken in"])
+    current = {
+        sha256: label
+        for sha256, label in store.current().items()
+        if label.number in came_back and label.reviewed and sha256 in images
+    }
     decide(places, store, images, current)
     ledger = places.store / "published.json"
     written: dict[str, dict[str, str]] = read_json(ledger) if ledger.exists() else {}
@@ -75,7 +80,7 @@ def decide(places: Places, store: Store, images: Mapping[str, Record], current: 
     new = [
         Entry(images[sha256].id, images[sha256].group, "val" if _judges(label, purpose) else "train", sha256)
         for sha256, label in current.items()
-        if sha256 not in there and label.reviewed
+        if sha256 not in there
     ]
     if not new:
         return
@@ -87,11 +92,6 @@ def decide(places: Places, store: Store, images: Mapping[str, Record], current: 
 
 def _judges(label: Label, purpose: Mapping[int, Any]) -> bool:
     return label.query is not None and purpose.get(label.query) == VALIDATION
-
-
-def _is_ours(label: Label) -> bool:
-    """Whether it came through a round, and not out of the labelled folder."""
-    return label.query is not None or label.state != "drawn"
 
 
 def _rule(places: Places) -> Rule:

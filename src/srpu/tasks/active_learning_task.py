@@ -48,16 +48,21 @@ def run(
     """
     places, answers = Places(settings, workspace), answers or Answers()
     with locked(places.store / ".run.lock", "`srpu active run`"), AnswerLine() as line:
+        told = False
         while True:
             with _loop(places, answers, force=force) as loop:
                 step = loop.advance()
                 _say(step, loop, places)
+                still = _is_waiting(places, loop) if step == "waiting" and not told else ""
+            if still:
+                log.info("%s", still)
             if step == "stopped" or (step == "waiting" and not wait):
                 return step
-            if step == "asked" and wait:
-                log.info("Waiting for the corrected masks%s; Ctrl-C stops, the same command goes on.", line.hint)
             if step == "waiting":
+                if not told:
+                    log.info("Waiting for them%s; Ctrl-C stops, the same command goes on.", line.hint)
                 line.wait(settings.POLL_SECONDS)
+            told = step == "waiting"
 
 
 def train(settings: ActiveLearningSettings, workspace: Workspace, *, force: bool = False) -> Step:
@@ -184,7 +189,6 @@ def _say(step: Step, loop: Loop, places: Places) -> None:
         log.info("Round %d begins with %d labelled training images.", last.number, last.facts["labelled"])
     elif step == "asked":
         say_round(loop.store, last.number)
-        log.info("To do: correct the masks in %s (see INSTRUCTIONS.txt there).", places.handed(last.number))
     elif step == "stopped":
         say_round(loop.store, last.number)
         log.info("The rounds end here. Report: %s", places.results(last.number) / "report.html")

@@ -73,6 +73,11 @@ class Places:
         """The folder to copy: what a round asks for."""
         return self.workspace.path(self.settings.PREDICTION_MASK_CONFIG.output_dir) / f"round_{number}"
 
+    @property
+    def handed_by_hand(self) -> Path:
+        """The folder to copy: what `srpu active masks` makes."""
+        return self.workspace.path(self.settings.PREDICTION_MASK_CONFIG.output_dir) / "manual"
+
     def round_model(self, number: int, kind: str) -> Path:
         """The "best" or "final" model of a round."""
         return self.models / f"round_{number}_{kind}.pth"

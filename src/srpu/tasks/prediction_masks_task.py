@@ -36,7 +36,6 @@ from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-FOLDER = "manual"
 """Below PREDICTION_MASK_CONFIG["output_dir"], beside the folders of rounds."""
 
 Outcome = Literal["written", "as before", "kept"]
@@ -167,7 +166,7 @@ def mask_name(name: str) -> str:
 def _folder(places: Places, output: Path | None) -> Path:
     if output is not None:
         return output.expanduser().absolute()
-    return places.workspace.path(places.settings.PREDICTION_MASK_CONFIG.output_dir) / FOLDER
+    return places.handed_by_hand
 
 
 def _model(places: Places, checkpoint: Path | None) -> Path:

@@ -85,7 +85,8 @@ class Search:
         rounds = sorted({one.round for one in self.asked if one.state == "open"} | set(newest))
         found: dict[Target, dict[Path, None]] = defaultdict(dict)
         corrected = self.places.workspace.path(self.places.settings.CORRECTED_DIR)
-        for folder in [self.places.handed(number) / CORRECTED for number in rounds] + [corrected]:
+        manual = self.places.handed_by_hand / CORRECTED
+        for folder in [*(self.places.handed(number) / CORRECTED for number in rounds), manual, corrected]:
             for file in find_files(folder):
                 if target := self._one(file.path, names.find(file.parts)):
                     found[target][file.path] = None
@@ -118,9 +119,19 @@ class Search:
         if target.asked is None or path.suffix == ".png":  # the same in colours, to look at
             return False
         try:
-            return not self.handed[target.asked.round].was_written(target.query, read_mask(path, self.classes).ids)
+            ids = read_mask(path, self.classes).ids
         except MaskError:  # saved in a way that is to be mended or refused
             return True
+        return bool(self.known(target)) and not self.was_handed_out(target, ids)
+
+    def known(self, target: Target) -> list[HandedOut]:
+        """The rounds that asked for the same, as far as it is known what they handed out."""
+        rounds = [self.handed[one.round] for one in self.asked if one.query == target.query]
+        return [handed for handed in rounds if handed.knows(target.query)]
+
+    def was_handed_out(self, target: Target, ids: UInt8[np.ndarray, "h w"]) -> bool:
+        """Whether any of them handed out just this."""
+        return any(handed.was_written(target.query, ids) for handed in self.known(target))
 
     def _in_labeled(self, names: Names) -> Iterator[tuple[Target, Path]]:
         """Masks in the user's folder that answer something, or belong to an image that has none; the rest is known."""
