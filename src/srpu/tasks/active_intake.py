@@ -231,12 +231,10 @@ class _Intake:
         if part.reading.trouble and not self._mend(target, file, part):
             return "refused"
         predicted = self._predicted(target, part)
-        if predicted is not None and not np.array_equal(part.ids[: part.rows], predicted):
-            if self.search.was_handed_out(target, part.reading.ids):
-                self.say(
-                    file.path, f"{file.path} is what an earlier round predicted, and is passed over.", logging.INFO
-                )
-                return "passed over"
+        anew = predicted is not None and not np.array_equal(part.ids[: part.rows], predicted)
+        if anew and self.search.was_handed_out(target, part.reading.ids):
+            self.say(file.path, f"{file.path} is what an earlier round predicted; it is passed over.", logging.INFO)
+            return "passed over"
         verdict = examine(
             part.ids[: part.rows],
             predicted,
