@@ -130,3 +130,24 @@ def masks(
     settings, found = load("active", overrides, config, workspace)
     if task.run(settings, found, sources, checkpoint=checkpoint, output=output, overwrite=overwrite).failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    strategies: Annotated[
+        list[str] | None,
+        typer.Argument(help='"mix", or the name of a strategy; by default the mix and every strategy that is on.'),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="How often everything is repeated.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds after the first model.")] = 5,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images or windows of a round.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a round.")] = 200,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    workspace: Folder = None,
+) -> None:
+    """Tell whether active learning saves labels here, by playing it on images whose masks are known."""
+    from srpu.tasks import active_replay_task as task
+
+    settings, found = load("active", overrides, config, workspace)
+    task.run(settings, found, strategies=strategies or None, seeds=seeds, rounds=rounds, batch=batch, steps=steps)
