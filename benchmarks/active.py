@@ -24,7 +24,7 @@ import rows
 from accuracy import RUNS, Run, known
 
 from srpu.config import load_settings
-from srpu.files import read_json
+from srpu.files import make_folder, read_json, write_json
 from srpu.manual import write_configs
 from srpu.tasks import index_task
 from srpu.tasks.active_replay_task import read_replay, run
@@ -81,6 +81,7 @@ def _play(name: str, seeds: int, options: argparse.Namespace) -> None:
     if not (workspace.root / "json").exists():
         index_task.run(_settings("index", workspace, asked), workspace)
     settings = _settings("active", workspace, asked)
+    _take_over(name, options)
     run(
         settings,
         workspace,
@@ -89,6 +90,14 @@ def _play(name: str, seeds: int, options: argparse.Namespace) -> None:
         folder=_folder(name, options),
         **_plan(workspace, settings, options),
     )
+
+
+def _take_over(name: str, options: argparse.Namespace) -> None:
+    """Chance, and the model with all labels, as another method played them; what does not fit is played anew."""
+    here = _folder(name, options) / "cells"
+    for path in sorted(FOLDER.glob(f"*_{_split(options)}/{name}/cells/*.json")):
+        if path.stem.rpartition("_seed")[0] in (*AGAINST, "all_labels") and not (here / path.name).exists():
+            write_json(make_folder(here) / path.name, read_json(path))
 
 
 def _plan(workspace: Workspace, settings: Any, options: argparse.Namespace) -> dict[str, Any]:
