@@ -192,4 +192,4 @@ def test_instructions_are_in_the_folder(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     folder.write(HANDED, IMAGE, IDS)
     folder.write_aids()
-    assert (tmp_path / INSTRUCTIONS).read_text(encoding="utf-8").startswith("Round 3 of active learning: 1 masks")
+    assert (tmp_path / INSTRUCTIONS).read_text(encoding="utf-8").startswith("Round 3 of active learning: 1 mask to")

@@ -126,7 +126,7 @@ def test_undo_takes_back_the_newer_of_take_in_and_promotion(store: Store) -> Non
     current = store.current_model()
     assert current is not None
     assert current.model == "m1"
-    assert store.undo(who="Li").startswith("2 masks are taken back")
+    assert store.undo(who="Li").startswith("Masks taken back: 2;")
     assert store.current() == {}
     assert [one.state for one in store.asked(1)] == ["open", "open"]
     assert "there is no current model" in store.undo(who="Li")

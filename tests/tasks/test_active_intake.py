@@ -333,7 +333,7 @@ def test_one_undo_takes_back_all_of_a_call_and_the_same_files_are_left_out_after
     path = site.give_back(f"{NAME}_mask.tif", ids)
     site.give_back("unlabelled__扫描 01_mask.tif", corrected(site.predicted(1)))
     assert site.take() == 2
-    assert site.store.undo(who="Li").startswith("2 masks are taken back")
+    assert site.store.undo(who="Li").startswith("Masks taken back: 2;")
     site.answers = Answers()
     assert site.take() == 0
     assert (

@@ -248,8 +248,8 @@ def test_the_verbs(pool: Workspace, capsys: pytest.CaptureFixture[str], monkeypa
     changes = [part for change in QUICK for part in ("--set", change)]
     for typed, code, says in (
         (["run", "--no-wait", *changes], 0, "Round 1 begins with 4 labelled training images."),
-        (["status", *changes], 0, "2 masks are waited for"),
-        (["take-in", *changes], 0, "2 masks are still waited for."),
+        (["status", *changes], 0, "It waits for 2 masks"),
+        (["take-in", *changes], 0, "Still waited for: 2 masks."),
         (["close", *changes], 0, "2 images go back to the pool"),
         (["undo", *changes], 0, "The promotion of the model of round 1 is taken back"),
         (["skip", "x", "--why", "y", *changes], 2, "No mask called x is waited for"),

@@ -135,7 +135,7 @@ def test_what_helps_to_correct_lies_beside_the_masks(bench: Bench) -> None:
     assert "a_predicted_mask" not in (bench.folder / "SRPU_correct_masks.ijm").read_text(encoding="utf-8")
     assert (bench.folder / "corrected").is_dir()
     text = (bench.folder / "INSTRUCTIONS.txt").read_text(encoding="utf-8")
-    assert text.startswith("1 masks to correct\n")
+    assert text.startswith("1 mask to correct\n")
     assert "\n1 个待修改的掩膜\n" in text
     assert "Round 0" not in text
     assert "第 0 轮" not in text

@@ -246,6 +246,7 @@ def instructions(classes: ClassMap, number: int, count: int, *, regions: bool) -
     shown = [*zip(range(len(classes)), classes.colors, classes.names, strict=True)]
     numbers = [*shown, (classes.ignore_index, classes.ignore_color, None)]
     facts: dict[str, Any] = {"number": number, "count": count, "last": min(len(classes), 10) - 1, "macro": MACRO}
+    facts["masks"] = f"{count} mask{'s' * (count != 1)}"
     english = "\n".join(f"  {id_:>3}  {_word(rgb)[0]} {rgb}: {name or 'not labelled'}" for id_, rgb, name in numbers)
     chinese = "\n".join(f"  {id_:>3}  {_word(rgb)[1]} {rgb}：{name or '未标注'}" for id_, rgb, name in numbers)
     return (
@@ -290,7 +291,7 @@ _REGION_CHINESE = """
 """
 
 _ENGLISH = """\
-Round {number} of active learning: {count} masks to correct
+Round {number} of active learning: {masks} to correct
 (中文说明在下面)
 
 What each colour means:

@@ -332,7 +332,7 @@ class Store:
         batch = [row.subject for row in every if row.facts.get("batch") == newest.facts["batch"]]
         labels = [label for label in self.labels() if label.number in batch and label.number not in revoked]
         self.revoke(labels, who=who, why=why)
-        return f"{len(labels)} masks are taken back; they stay in {self.folder / 'labels'}."
+        return f"Masks taken back: {len(labels)}; they stay in {self.folder / 'labels'}."
 
     def history(self) -> dict[str, Any]:
         """All of it in plain values, without scores."""

@@ -117,13 +117,22 @@ def say_status(places: Places, store: Store) -> None:
 def _next(places: Places, last: Round, still: int) -> str:
     if still and last.phase in ("waiting", "closed"):
         return (
-            f"{still} masks are waited for: correct those in {places.handed(last.number)} and type "
+            f"It waits for {masks(still)}: correct those in {places.handed(last.number)} and type "
             "`srpu active take-in`, or `srpu active close` to go on without them."
         )
     if last.facts.get("stop"):
         return "The rounds have ended: " + " ".join(last.facts["stop"])
     following = {"begun": "train", "trained": "train", "judged": "propose"}.get(last.phase, "run")
     return f"Next: `srpu active {following}`."
+
+
+def masks(count: int) -> str:
+    """So many, in words.
+
+    >>> masks(1), masks(3)
+    ('1 mask', '3 masks')
+    """
+    return f"{count} mask{'s' * (count != 1)}"
 
 
 def _number(value: float | None) -> str:

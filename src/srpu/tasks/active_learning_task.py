@@ -14,7 +14,7 @@ from srpu.active.rounds import Loop, Step
 from srpu.errors import StoreError
 from srpu.files import locked
 from srpu.settings import ActiveLearningSettings
-from srpu.tasks.active_history import say_round, say_status, write_history
+from srpu.tasks.active_history import masks, say_round, say_status, write_history
 from srpu.tasks.active_intake import Answers
 from srpu.tasks.active_labeled import publish
 from srpu.tasks.active_material import annotator, read_material, renew
@@ -108,7 +108,7 @@ def take_in(settings: ActiveLearningSettings, workspace: Workspace, answers: Ans
     with _loop(places, answers) as loop:
         step = loop.take_in()
         still = len(loop.store.asked(state="open"))
-    log.info("%s", f"{still} masks are still waited for." if still else "No mask is waited for any more.")
+    log.info("%s", f"Still waited for: {masks(still)}." if still else "No mask is waited for any more.")
     return step
 
 
@@ -199,6 +199,6 @@ def _say(step: Step, loop: Loop, places: Places) -> None:
 def _is_waiting(places: Places, loop: Loop) -> str:
     still = loop.store.asked(state="open")
     return (
-        f"Round {still[-1].round} waits for {len(still)} masks: correct those in {places.handed(still[-1].round)} and "
+        f"Round {still[-1].round} waits for {masks(len(still))}: correct those in {places.handed(still[-1].round)} and "
         "type `srpu active take-in`, or `srpu active close` to go on without them."
     )
