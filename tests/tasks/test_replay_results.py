@@ -58,8 +58,9 @@ def test_the_sentence_tells_the_verdict_and_the_price() -> None:
 
 
 def test_without_a_run_of_all_labels_no_price_is_told() -> None:
-    words = replayed([run_of(0.5, 0.6)], [run_of(0.5, 0.6)], full=None).sentence()
-    assert words.endswith("differs from chance by +0.0000 in mean IoU (1 seed).")
+    alone = replayed([run_of(0.5, 0.6)], [run_of(0.5, 0.6)], full=None)
+    assert alone.sentence().endswith("differs from chance by +0.0000 in mean IoU (1 seed).")
+    assert table(alone)[0] == ("mix", "1", "0.6000 at 2.0%", "n/a", "n/a", "n/a")
 
 
 def test_the_table_says_how_far_a_strategy_went_where_it_did_not_arrive() -> None:

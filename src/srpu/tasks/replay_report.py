@@ -67,7 +67,8 @@ def table(replayed: Replayed) -> list[tuple[str, ...]]:
         if curves:
             last = mean_curve(curves)
             needed = [replayed.needed(name, part) for part in PARTS]
-            shares = [f"> {last.labels[-1]:.1%}" if share is None else f"{share:.1%}" for share in needed]
+            beyond = "n/a" if replayed.full_score is None else f"> {last.labels[-1]:.1%}"
+            shares = [beyond if share is None else f"{share:.1%}" for share in needed]
             rows.append((name, str(len(curves)), f"{last.scores[-1]:.4f} at {last.labels[-1]:.1%}", *shares))
     if replayed.full_score is not None:
         rows.append(
