@@ -38,6 +38,13 @@ LONGEST = 6.0
 """Seconds within which a process is killed: about two rounds."""
 
 
+HEAVY = [
+    "srpu.tasks.active_learning_task", "srpu.tasks.round_report", "srpu.active.select", "torch._dynamo",
+    "sklearn.cluster", "matplotlib.figure", "matplotlib.backends.backend_agg",
+]  # fmt: skip
+"""What a process would otherwise import anew each time."""
+
+
 def main() -> None:
     """Kill, look, and tell."""
     options = _options()
@@ -114,7 +121,7 @@ def _child(workspace: Workspace, rounds: int) -> Any:
     """A process that goes through all rounds; it forks from a server that has imported everything."""
     context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     if sys.platform != "win32":
-        context.set_forkserver_preload(["srpu.tasks.active_learning_task", "srpu.tasks.active_choice"])
+        context.set_forkserver_preload(HEAVY)
     child = context.Process(target=_go, args=(str(workspace.root), rounds))
     child.start()
     return child

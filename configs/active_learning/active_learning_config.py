@@ -61,9 +61,9 @@ REGION_SIZE_NM = None
 # 窗口四周一并显示、但不标注的像素数。
 REGION_CONTEXT = 64
 
-# How unsure the model is about an image, each way with its weight. A function in utils/uncertainty_util.py is
-# switched on by its name here.
-# 模型对图像的不确定程度的各种度量及其权重；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。
+# How unsure the model is about an image, each way with its weight; all together they count 1 in the mix. A
+# function in utils/uncertainty_util.py is switched on by its name here.
+# 模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。
 UNCERTAINTY_STRATEGIES = {
     "entropy": {"enabled": True, "weight": 1.0, "description": "Entropy of the class probabilities 类别概率的熵"},
     "confidence": {"enabled": True, "weight": 1.0, "description": "How little probability the best class has 最可能类别的置信度低"},
@@ -72,15 +72,16 @@ UNCERTAINTY_STRATEGIES = {
     "ensemble": {"enabled": False, "weight": 1.0, "description": "How much several models disagree 多个模型的分歧"},
 }
 
-# How different the chosen images are from the labelled ones and from each other, each way with its weight.
-# 所选图像彼此之间、与已标注图像之间的差异的度量及其权重。
+# How different the chosen images are from the labelled ones and from each other, each way with its weight beside
+# the 1 of uncertainty.
+# 所选图像彼此之间、与已标注图像之间的差异的度量及其权重（不确定程度合计为 1）。
 DIVERSITY_STRATEGIES = {
     "core_set": {"enabled": True, "weight": 0.5, "description": "Far from all that is labelled 远离已标注的图像"},
     "cluster_based": {"enabled": True, "weight": 0.3, "description": "Typical of many images 能代表许多图像"},
 }
 
-# Prefer images on which the model finds rare classes.
-# 优先选择模型预测含有稀少类别的图像。
+# Prefer images on which the model finds rare classes; it counts 0.5 in the mix.
+# 优先选择模型预测含有稀少类别的图像；在综合得分中占 0.5。
 BALANCE_CLASSES = True
 
 # How much chance the first rounds have in the choice; it fades until the last round. 0: none.

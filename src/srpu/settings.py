@@ -887,20 +887,21 @@ NUM_EPOCHS_PER_ITER = 10"""
         "boundary": Strategy(enabled=False, description="Entropy, counted near predicted boundaries 预测边界附近的熵"),
         "ensemble": Strategy(enabled=False, description="How much several models disagree 多个模型的分歧"),
     }
-    """How unsure the model is about an image, each way with its weight. A function in utils/uncertainty_util.py is
-    switched on by its name here.
-    模型对图像的不确定程度的各种度量及其权重；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。"""
+    """How unsure the model is about an image, each way with its weight; all together they count 1 in the mix. A
+    function in utils/uncertainty_util.py is switched on by its name here.
+    模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。"""
 
     DIVERSITY_STRATEGIES: dict[str, Strategy] = {
         "core_set": Strategy(weight=0.5, description="Far from all that is labelled 远离已标注的图像"),
         "cluster_based": Strategy(weight=0.3, description="Typical of many images 能代表许多图像"),
     }
-    """How different the chosen images are from the labelled ones and from each other, each way with its weight.
-    所选图像彼此之间、与已标注图像之间的差异的度量及其权重。"""
+    """How different the chosen images are from the labelled ones and from each other, each way with its weight beside
+    the 1 of uncertainty.
+    所选图像彼此之间、与已标注图像之间的差异的度量及其权重（不确定程度合计为 1）。"""
 
     BALANCE_CLASSES: bool = True
-    """Prefer images on which the model finds rare classes.
-    优先选择模型预测含有稀少类别的图像。"""
+    """Prefer images on which the model finds rare classes; it counts 0.5 in the mix.
+    优先选择模型预测含有稀少类别的图像；在综合得分中占 0.5。"""
 
     EXPLORATION: Annotated[float, Field(ge=0)] = 1.0
     """How much chance the first rounds have in the choice; it fades until the last round. 0: none.
