@@ -16,7 +16,7 @@ from srpu.active import labels
 from srpu.active import store as store_module
 from srpu.active.entries import AskedQuery
 from srpu.active.query import Query
-from srpu.active.rounds import Loop, Step
+from srpu.active.rounds import NOTHING_LEFT, Loop, Step
 from srpu.active.stopping import Stop
 from srpu.active.store import Store
 from srpu.errors import StoreError
@@ -134,10 +134,22 @@ def test_an_answer_that_is_taken_back_is_waited_for_again(tmp_path: Path) -> Non
         assert len(loop.store.current()) == BATCH
 
 
-def test_an_empty_pool_closes_the_round_without_a_question(tmp_path: Path) -> None:
+def test_the_rounds_end_where_nothing_can_be_asked_for(tmp_path: Path) -> None:
     with opened(tmp_path) as (loop, work):
+        reported: list[int] = []
         work.choose = lambda number: []  # type: ignore[method-assign]
-        assert until(loop, "closed") == ["begun", "trained", "judged", "closed"]
+        work.hand_over = lambda number, asked: reported.append(number)  # type: ignore[method-assign]
+        assert until(loop, "stopped") == ["begun", "trained", "judged", "stopped"]
+        assert loop.last is not None
+        assert loop.last.facts["stop"] == [NOTHING_LEFT]
+        assert reported == [1]  # the report of the last round is written too
+
+
+def test_a_round_whose_only_model_was_taken_back_is_over_and_the_next_trains(tmp_path: Path) -> None:
+    with opened(tmp_path) as (loop, _):
+        until(loop, "judged")
+        loop.store.undo(who="me")
+        assert until(loop, "asked") == ["closed", "begun", "trained", "judged", "asked"]
 
 
 def test_two_loops_on_one_store_are_refused(tmp_path: Path) -> None:

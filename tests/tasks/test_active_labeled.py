@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from srpu.active.entries import AskedQuery
-from srpu.active.query import Query
+from srpu.active.query import Query, Window
 from srpu.active.store import Store
 from srpu.config import load_settings
 from srpu.data.index import Record
 from srpu.data.masks import read_mask, write_mask
 from srpu.data.splits import read_splits
+from srpu.errors import IndexingError
+from srpu.tasks import active_labeled
 from srpu.tasks.active_labeled import VALIDATION, publish
 from srpu.tasks.active_material import read_material, renew, training_records
 from srpu.tasks.active_places import Places
@@ -106,3 +111,72 @@ def test_a_mask_of_the_users_is_not_written_over(places: Places, store: Store) -
     answer(places, store, "image 0.tif", class_=2)
     assert not places.workspace.path("data/labeled/image 0_mask.png").exists()
     renew(places, store)
+
+
+def test_a_copy_stays_while_its_image_is_away(places: Places, store: Store) -> None:
+    answer(places, store, "unlabelled/扫描 03.tif")
+    publish(places, store, {})
+    assert (ids_in(places, MASK) == 1).all()
+    store.undo(who="me")
+    publish(places, store, {})
+    assert not places.workspace.path(MASK).exists()
+
+
+def test_a_copy_that_was_cut_off_while_it_was_written_is_written_again(
+    places: Places, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = answer(places, store, "unlabelled/扫描 03.tif")
+    accept(store, store.ask(1, [(Query(record.sha256, record.id), {})])[-1], 2)
+    written = active_labeled.write_mask
+
+    def killed(*arguments: Any) -> None:
+        written(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(active_labeled, "write_mask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish(places, store, read_material(places).images)
+    monkeypatch.setattr(active_labeled, "write_mask", written)
+    assert (ids_in(places, MASK) == 2).all()
+    store.undo(who="me")  # both masks came back together
+    publish(places, store, read_material(places).images)
+    assert not places.workspace.path(MASK).exists()
+
+
+def test_a_validation_image_whose_mask_is_gone_is_not_trained_on(places: Places, store: Store) -> None:
+    judged = read_material(places).validation[0]
+    assert judged.mask is not None
+    places.workspace.path(judged.mask).unlink()
+    material = renew(places, store)
+    assert judged.sha256 in {one.sha256 for one in material.unlabelled}
+    assert judged.sha256 not in {one.sha256 for one in training_records(places, store, material)}
+
+
+def test_a_mask_that_the_user_goes_back_to_counts_again(places: Places, store: Store) -> None:
+    record = next(one for one in read_material(places).labelled if one.split == "train")
+    path, classes = places.workspace.path(str(record.mask)), class_map(places.settings)
+    first = read_mask(path, classes).ids
+    for ids in (np.ones_like(first), first):
+        write_mask(path, ids, classes)
+        renew(places, store)
+        assert store.is_same(store.current()[record.sha256], ids)
+
+
+def test_a_window_that_came_back_later_outlives_a_change_of_the_users(places: Places, store: Store) -> None:
+    record = answer(places, store, "unlabelled/扫描 03.tif")
+    path, window = places.workspace.path(MASK), Window(0, 0, 8, 8)
+    write_mask(path, np.zeros((48, 48), np.uint8), class_map(places.settings))
+    os.utime(path, (time.time() - 60, time.time() - 60))
+    store.accept(record.sha256, np.full((8, 8), 2, np.uint8), state="edited", who="me", window=window, batch="c")
+    renew(places, store)
+    ids = store.ids(store.current()[record.sha256])
+    assert (ids[window.slices] == 2).all()
+    assert (ids == 0).sum() == ids.size - 64
+
+
+def test_only_the_chosen_data_sets_are_worked_with(places: Places) -> None:
+    chosen = Places(places.settings.model_copy(update={"DATASETS": ["labeled"]}), places.workspace)
+    assert read_material(chosen).images == read_material(places).images  # the pool in data/raw belongs to them
+    other = Places(places.settings.model_copy(update={"DATASETS": ["other"]}), places.workspace)
+    with pytest.raises(IndexingError, match="DATASETS names other, which the index does not hold; it holds"):
+        read_material(other)

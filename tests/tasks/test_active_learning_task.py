@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from srpu.errors import IndexingError, StoreError
 from srpu.files import read_json
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks import active_learning_task as task
+from srpu.tasks import train_task
+from srpu.tasks.active_choice import choose_first
 from srpu.tasks.active_intake import Answers
-from srpu.tasks.active_material import read_material, training_records
+from srpu.tasks.active_material import Material, read_material, training_records
 from srpu.tasks.active_places import Places
 from srpu.tasks.truth import model_hash
 from srpu.tasks.wiring import class_map
@@ -123,6 +126,8 @@ def test_rounds_stop_where_the_rules_say_and_say_why(pool: Workspace, caplog: py
     caplog.set_level(logging.INFO, "srpu")
     assert run(settings, pool) == "stopped"
     assert "The 1 round of MAX_ACTIVE_LEARNING_ROUNDS is done." in caplog.text
+    report = pool.path("active_learning_results/round_2/report.html").read_text(encoding="utf-8")
+    assert "The 1 round of MAX_ACTIVE_LEARNING_ROUNDS is done." in report
     more = settings_of(pool, "MAX_ACTIVE_LEARNING_ROUNDS=2")
     assert run(more, pool) == "waiting"
 
@@ -176,6 +181,60 @@ def test_undo_takes_back_masks_and_then_the_model(pool: Workspace) -> None:
     assert not best.exists()
     with pytest.raises(StoreError, match="nothing to take back"):
         task.undo(settings, pool)
+
+
+def test_a_model_is_trained_anew_when_the_only_one_was_taken_back(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    assert task.train(settings, pool) == "judged"
+    task.undo(settings, pool)
+    assert task.propose(settings, pool) == "closed"
+    assert task.train(settings, pool) == "judged"
+    assert task.propose(settings, pool) == "asked"
+
+
+def test_masks_that_change_while_training_is_interrupted_do_not_stop_the_rounds(
+    pool: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(pool, "DATASET_WEIGHTS={'labeled': 2, 'absent': 3}")
+    places, ordinary = Places(settings, pool), train_task.promote
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_task, "promote", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, pool)
+    monkeypatch.setattr(train_task, "promote", ordinary)
+    judged = read_material(places).validation[0]
+    assert judged.mask is not None
+    write_mask(pool.path(judged.mask), np.ones((48, 48), np.uint8), class_map(settings))
+    assert run(settings, pool) == "waiting"
+    assert len(list((places.models / "runs/round_1").glob("*/run.json"))) == 2
+
+
+def test_a_pool_whose_windows_are_all_labelled_ends_the_rounds(pool: Workspace) -> None:
+    settings = settings_of(pool, "QUERY='region'", "REGION_SIZE=64", "BATCH_SIZE_TO_LABEL=20")
+    assert run(settings, pool) == "waiting"
+    for asked in open_queries(settings, pool):  # a part is left open on purpose, too little to ask for
+        ids = truth(read_image(pool.path("data/raw") / asked.query.id))
+        ids[:20] = 255
+        write_mask(pool.path(settings.CORRECTED_DIR) / f"{asked.query.name}_mask.tif", ids, class_map(settings))
+    assert run(settings, pool) == "stopped"
+    assert run(settings, pool) == "stopped"
+
+
+def test_validation_is_drawn_from_specimens_that_are_not_trained_on(pool: Workspace) -> None:
+    settings = settings_of(pool, "COLD_START=True", "INITIAL_LABELED_SIZE=0", "VALIDATION_SIZE=20")
+    places = Places(settings, pool)
+    found = read_material(places)
+    labelled = [record for record in found.labelled if record.split == "train"]
+    trained, page, *rest = found.unlabelled
+    images = [replace(trained, group=labelled[0].group), replace(page, page=3), *rest]
+    with places.open_store() as store:
+        store.begin_round(0)
+        asked = choose_first(places, store, Material(labelled, images))
+    assert len(asked) == 5
+    assert not {query.image for query, _ in asked} & {trained.sha256, page.sha256}
 
 
 def test_an_empty_pool_ends_the_rounds(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

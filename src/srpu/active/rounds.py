@@ -1,7 +1,7 @@
 """The rounds of active learning as a state machine that a person, a cron job or a page can drive.
 
     begun ─train→ trained ─judge→ judged ─ask→ waiting ─take in→ closed ─begin→ (the next round) begun
-                                     └ stays here while a stop rule holds
+                                     └ stays here while a stop rule holds, or while there is nothing to ask for
 
 Where a round stands is in the store alone, and each step can be done again: a process that is killed anywhere goes on
 with the same call. Round 0 is the cold start: it asks without a model, before the first training.
@@ -18,6 +18,8 @@ from srpu.active.stopping import Stop
 from srpu.active.store import Store
 
 Facts = Mapping[str, Any]
+
+NOTHING_LEFT = "Nothing in the pool can be asked for: what is left is labelled for the greater part, or left out."
 
 Step = Literal["begun", "trained", "judged", "stopped", "asked", "waiting", "closed"]
 """What :meth:`Loop.advance` did or found; after "stopped" and "waiting" it takes somebody else to go on."""
@@ -42,7 +44,7 @@ class Work(Protocol):
         """What to ask for, the most wanted first."""
 
     def hand_over(self, number: int, asked: Sequence[AskedQuery]) -> None:
-        """Write what people need to answer."""
+        """Write what people need to answer, if anything is asked for, and the report."""
 
     def take_in(self) -> int:
         """Take in what has come back; gives how many masks."""
@@ -78,7 +80,7 @@ class Loop:
             self.store.note(last.number, "judged", **self.work.judge(last.number))
             return "judged"
         if last.phase in ("begun", "judged"):
-            return self._ask(last)
+            return self._close_without_model(last) or self._ask(last)
         return self._wait(last)
 
     def take_in(self) -> Step:
@@ -104,12 +106,25 @@ class Loop:
         asked = self.store.asked(number)  # a process may have been killed after asking
         if not asked:
             if number > 0 and (stop := self.work.stop(number)).reasons:
-                self.store.note(number, last.phase, stop=list(stop.reasons))
-                return "stopped"
+                return self._stop(last, stop.reasons)
             asked = self.store.ask(number, self.work.choose(number))
+            if number > 0 and not asked:
+                return self._stop(last, [NOTHING_LEFT])
         self.work.hand_over(number, asked)
         self.store.note(number, "waiting" if asked else "closed", stop=[])
         return "asked" if asked else "closed"
+
+    def _stop(self, last: Round, reasons: Sequence[str]) -> Step:
+        self.store.note(last.number, last.phase, stop=list(reasons))
+        self.work.hand_over(last.number, [])
+        return "stopped"
+
+    def _close_without_model(self, last: Round) -> Step | None:
+        """End a round whose model was taken back while there is no other one to ask with."""
+        if last.number == 0 or self.store.current_model() is not None or self.store.asked(last.number):
+            return None
+        self.store.note(last.number, "closed")
+        return "closed"
 
     def _wait(self, last: Round) -> Step:
         if self._open(last):

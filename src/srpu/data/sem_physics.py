@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
-from scipy.signal import lfilter
 
 from srpu.data.microstructure import AM, CARBON, PORE, SE, Section
 from srpu.data.random_fields import smooth_noise
@@ -156,6 +155,8 @@ def _curtains(section: Section, um: float, rng: np.random.Generator) -> Float32[
 
 def _decay(source: Float32[np.ndarray, "h w"], length: float, axis: int) -> Float32[np.ndarray, "h w"]:
     """Running mean of what came before along ``axis``, forgotten over ``length`` pixels."""
+    from scipy.signal import lfilter  # two seconds, which every training would wait for
+
     keep = math.exp(-1 / length)
     first = source.take([0], axis=axis) * keep  # as if the picture had begun long before
     tail, _ = lfilter([1 - keep], [1, -keep], source, axis=axis, zi=first)

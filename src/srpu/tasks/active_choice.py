@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ def choose(places: Places, store: Store, material: Material, number: int) -> Ask
         return []
     members = read_members(places, store)
     scored = list(score_pool(members, pool.records, settings, places.workspace, store, pool.taken))
+    if not scored:  # in no image enough is left for a window
+        return []
     images = {record.sha256: record for record in pool.records}
     mix = select.Mix(
         uncertainty=_weights(settings.UNCERTAINTY_STRATEGIES),
@@ -130,7 +133,7 @@ def choose_first(places: Places, store: Store, material: Material) -> Asked:
     pool = read_pool(places, store, material)
     _say_refused(pool)
     rng = np.random.default_rng((settings.SEED, 0))
-    judged = _draw_validation(pool, material, settings, rng)
+    judged = _draw_validation(pool, material, places, rng)
     fake = [replace(record, split="val") for record in judged]
     kept = {record.sha256 for record in judged} | set(
         protected([*material.labelled, *fake], pool.records, settings, places.workspace, exact=True) if fake else ()
@@ -147,16 +150,20 @@ def choose_first(places: Places, store: Store, material: Material) -> Asked:
     ]
 
 
-def _draw_validation(
-    pool: Pool, material: Material, settings: ActiveLearningSettings, rng: np.random.Generator
-) -> list[Record]:
-    """Images of as many specimens, if nothing can be judged on yet."""
+def _draw_validation(pool: Pool, material: Material, places: Places, rng: np.random.Generator) -> list[Record]:
+    """Images of as many specimens that are not trained on, if nothing can be judged on yet."""
+    settings = places.settings
     if material.validation or not settings.VALIDATION_SIZE:
         return []
     if settings.SPLIT_FILE is not None:
         log.warning("SPLIT_FILE names no validation image, so rounds are not judged; name some there.")
         return []
-    groups = {record.group: record for record in rng.permutation(np.array(pool.records, object))}
+    trained = {record.group for record in material.labelled}
+    groups = {
+        record.group: record
+        for record in rng.permutation(np.array(pool.records, object))
+        if record.page is None and record.group not in trained  # the mask of a stack is a stack
+    }
     wanted = min(settings.VALIDATION_SIZE, len(groups) // 2)
     if wanted < settings.VALIDATION_SIZE:
         log.warning(
@@ -165,7 +172,14 @@ def _draw_validation(
             wanted,
             settings.VALIDATION_SIZE,
         )
-    return list(groups.values())[:wanted]
+    fit = (record for record in groups.values() if not _shows_what_is_labelled(record, material, places))
+    return list(islice(fit, wanted))
+
+
+def _shows_what_is_labelled(record: Record, material: Material, places: Places) -> bool:
+    """Whether an image is nearly the same as one that is trained on, so that it cannot judge."""
+    judged = [replace(record, split="val")]
+    return bool(protected(judged, material.labelled, places.settings, places.workspace, exact=True))
 
 
 def _typical(

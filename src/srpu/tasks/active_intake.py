@@ -226,7 +226,8 @@ class _Intake:
 
     def _check(self, target: Target, file: ReturnedFile, part: Part) -> Outcome:
         if why := self._may_not(target, part.record):
-            self.say(file.path, f"{file.path} is not taken: {why}")
+            cure = " `srpu active skip` leaves it out." if target.is_open else ""
+            self.say(file.path, f"{file.path} is not taken: {why}{cure}")
             return "refused"
         if part.reading.trouble and not self._mend(target, file, part):
             return "refused"
@@ -267,12 +268,12 @@ class _Intake:
         return 0
 
     def _may_not(self, target: Target, record: Record) -> str:
-        """Why a mask that was not asked for is not taken; "": it is."""
-        if target.is_open:
-            return ""
+        """Why a mask is not taken, because models are judged on what it shows or will be; "": it is."""
+        if target.asked and target.is_open and (record.split in ("val", "test") or target.asked.facts.get("for")):
+            return ""  # it is judged on itself, and so not trained on
         if record.split in ("val", "test"):
             return f"models are judged on {record.id}, and its mask changes only with `srpu index --grow-truth`."
-        if target.asked is not None or record.mask is not None:
+        if record.split == "train":
             return ""
         settings, workspace = self.places.settings, self.places.workspace
         return protected(self.material.labelled, [record], settings, workspace, exact=True).get(record.sha256, "")

@@ -54,19 +54,31 @@ def publish(places: Places, store: Store, images: Mapping[str, Record]) -> None:
     ledger = places.store / "published.json"
     written: dict[str, dict[str, str]] = read_json(ledger) if ledger.exists() else {}
     stems = Counter(_place(record) for record in images.values())
-    for sha256 in sorted({*current, *written}):
-        label, record = current.get(sha256), images.get(sha256)
-        known = written.get(sha256)
-        if label is not None and record is not None and stems[_place(record)] == 1 and record.page is None:
-            path = _target(places, record)
-            if _may_write(path, known, record, places) and (known is None or known["ids"] != label.mask):
-                make_folder(path.parent)
-                write_mask(path, store.ids(label), class_map(places.settings))
-                written[sha256] = {"file": places.workspace.name(path), "ids": label.mask}
-        elif known is not None and label is None:
+    for sha256, label in sorted(current.items()):
+        record, known = images[sha256], written.get(sha256)
+        if stems[_place(record)] > 1 or record.page is not None or (known is not None and known["ids"] == label.mask):
+            continue
+        path = _target(places, record)
+        if _may_write(path, known, record, places):
+            written[sha256] = {"file": places.workspace.name(path), "ids": known["ids"] if known else ""}
+            written[sha256]["next"] = label.mask  # as the process may be killed while it writes
+            write_json(ledger, written)
+            make_folder(path.parent)
+            write_mask(path, store.ids(label), class_map(places.settings))
+            written[sha256] = {"file": places.workspace.name(path), "ids": label.mask}
+            write_json(ledger, written)
+    holding = _holding(store)
+    for sha256, known in sorted(written.items()):
+        if sha256 not in current and not holding & {(sha256, known["ids"]), (sha256, known.get("next", ""))}:
             _withdraw(places.workspace.path(known["file"]), known, places)
             del written[sha256]
-        write_json(ledger, written)
+            write_json(ledger, written)
+
+
+def _holding(store: Store) -> set[tuple[str, str]]:
+    """Images and their masks, old ones too, that were never taken back."""
+    revoked = set(store.history()["revoked"])
+    return {(label.image, label.mask) for label in store.labels() if label.number not in revoked}
 
 
 def decide(places: Places, store: Store, images: Mapping[str, Record], current: Mapping[str, Label]) -> None:
@@ -136,6 +148,6 @@ def _withdraw(path: Path, known: Mapping[str, str], places: Places) -> None:
 
 def _is_as_written(path: Path, known: Mapping[str, str], places: Places) -> bool:
     try:
-        return ids_hash(read_mask(path, class_map(places.settings)).ids) == known["ids"]
+        return ids_hash(read_mask(path, class_map(places.settings)).ids) in (known["ids"], known.get("next"))
     except MaskError:
         return False

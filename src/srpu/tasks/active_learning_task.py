@@ -16,8 +16,7 @@ from srpu.files import locked
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks.active_history import masks, say_round, say_status, write_history
 from srpu.tasks.active_intake import Answers
-from srpu.tasks.active_labeled import publish
-from srpu.tasks.active_material import annotator, read_material, renew
+from srpu.tasks.active_material import annotator
 from srpu.tasks.active_places import Places
 from srpu.tasks.active_steps import Steps
 from srpu.tasks.answer_line import AnswerLine
@@ -76,7 +75,7 @@ def train(settings: ActiveLearningSettings, workspace: Workspace, *, force: bool
         if loop.is_waiting():
             raise StoreError(_is_waiting(places, loop))
         last = loop.last
-        if last is not None and last.phase == "judged":
+        if last is not None and last.phase == "judged" and loop.store.current_model() is not None:
             raise StoreError(f"Round {last.number} is trained and judged already; `srpu active propose` goes on.")
     return _until(places, {"judged", "asked"}, force=force)
 
@@ -148,10 +147,7 @@ def undo(settings: ActiveLearningSettings, workspace: Workspace) -> None:
     places = Places(settings, workspace)
     with places.open_store() as store:
         log.info("%s", store.undo(who=annotator(places)))
-        Steps(places, store, Answers()).restore_best()
-        publish(places, store, read_material(places).images)
-        renew(places, store)
-        write_history(places, store)
+        Steps(places, store, Answers()).settle()
 
 
 def status(settings: ActiveLearningSettings, workspace: Workspace) -> None:

@@ -54,9 +54,9 @@ class Steps:
             IndexingError: There is nothing to train on.
         """
         settings = self.places.settings
-        material = renew(self.places, self.store)
-        training = training_records(self.places, self.store, material)
         last = self.store.last_round()
+        material = renew(self.places, self.store) if last is None else self.settle()
+        training = training_records(self.places, self.store, material)
         wanted = settings.INITIAL_LABELED_SIZE
         facts = {"labelled": len(training)}
         if last is None and settings.COLD_START and len(training) < wanted:
@@ -67,9 +67,14 @@ class Steps:
             )
             return COLD, facts
         if not training:
+            cold = (
+                "set COLD_START = True and be told which images to label first"
+                if last is None
+                else f"correct masks in {self.places.handed(last.number)} and type `srpu active take-in`"
+            )
             raise IndexingError(
                 f"There is no labelled training image: put masks into {self.places.labeled} and type the command "
-                "again, or set COLD_START = True and be told which images to label first."
+                f"again, or {cold}."
             )
         if (last is None or last.number == COLD) and len(training) < wanted:
             log.warning(
@@ -173,10 +178,20 @@ class Steps:
         """Take in what has come back."""
         taken = take_in(self.places, self.store, self.answers)
         if taken:
-            publish(self.places, self.store, read_material(self.places).images)
-            renew(self.places, self.store)
-            write_history(self.places, self.store)
+            self.settle()
         return taken
+
+    def settle(self) -> Material:
+        """Let models, folders and the index be as the store says, also if a process was killed in between."""
+        self.restore_best()
+        try:
+            images = read_material(self.places).images
+        except IndexingError:  # it was deleted, and is made anew
+            images = {}
+        publish(self.places, self.store, images)
+        material = renew(self.places, self.store)
+        write_history(self.places, self.store)
+        return material
 
     def _best_before(self, number: int) -> Promotion | None:
         """The model that a round's model is compared with."""
@@ -184,13 +199,15 @@ class Steps:
         return before[-1] if before else None
 
     def _judged(self, model: Path, material: Material, number: int) -> Judged:
+        results = self.places.results(number)
+        own = model == self.places.round_model(number, "best")
         return judge(
             model,
             material.validation,
             self.places.settings,
             self.places.workspace,
             memory=self.places.judged,
-            panels=self.places.results(number),
+            panels=results if own else results / "other_models",
         )
 
     def _gain(self, now: Judged | None, material: Material, number: int) -> Gain | None:

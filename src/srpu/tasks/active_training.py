@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,33 @@ from srpu.data.index import Record, read_manifest
 from srpu.files import read_json
 from srpu.learn.checkpoint import load_checkpoint
 from srpu.settings import ActiveLearningSettings, Settings, TrainSettings
-from srpu.tasks.active_material import read_part
+from srpu.tasks.active_material import Material, read_material
 from srpu.tasks.active_places import Places, copy
+from srpu.tasks.runs import data_hash
 from srpu.tasks.start import Source, sources
 from srpu.tasks.train_task import train
 from srpu.tasks.truth import model_hash
 
+log = logging.getLogger(__name__)
+
 VERB = "active"
 
 
-def training_settings(settings: ActiveLearningSettings, manifest: str, seed: int) -> TrainSettings:
+def training_settings(
+    settings: ActiveLearningSettings, manifest: str, seed: int, datasets: Collection[str]
+) -> TrainSettings:
     """How `srpu train` would be asked for the same.
 
     Args:
         settings: As checked.
         manifest: The index of the round's training images.
         seed: Of the training.
+        datasets: Those that are trained on, for a round may lack one that has a weight.
     """
     shared = {name: getattr(settings, name) for name in Settings.model_fields}
+    shared["DATASETS"] = None  # the manifest holds those alone
+    weights = settings.DATASET_WEIGHTS
+    shared["DATASET_WEIGHTS"] = {name: weight for name, weight in weights.items() if name in datasets}
     config = settings.TRAINING_CONFIG.model_dump(exclude={"warm_start", "num_epochs_per_round"})
     own = {name.upper(): value for name, value in config.items()}
     own |= {name: getattr(settings, name) for name in TrainSettings.model_fields if name in _SOURCES}
@@ -41,8 +52,9 @@ _SOURCES = ("USE_PRETRAINED_MODEL", "PRETRAINED_MODEL_PATH", "PRETRAINED_ENCODER
 
 def train_round(places: Places, store: Store, number: int) -> dict[str, Any]:
     """Train the model of a round on what it began with, or finish that; gives what the round should know."""
-    training = read_manifest(places.manifests(number) / "train.json")
-    judged = [record for name in ("val", "test") for record in read_part(places, number, name)]
+    material = read_material(places)
+    training = [_where_it_is(record, material) for record in read_manifest(places.manifests(number) / "train.json")]
+    judged = material.judged
     records = [*training, *judged]
     folder = _train(places, store, records, number, 0)
     copy(folder / "last_model.pth", places.round_model(number, "final"))
@@ -64,6 +76,12 @@ def train_round(places: Places, store: Store, number: int) -> dict[str, Any]:
     }
 
 
+def _where_it_is(record: Record, material: Material) -> Record:
+    """A training image, which may have been moved since the round began."""
+    now = material.images.get(record.sha256, record)
+    return replace(record, image=now.image, page=now.page)
+
+
 def ensemble_size(settings: ActiveLearningSettings) -> int:
     """How many models a round trains."""
     ensemble = settings.UNCERTAINTY_STRATEGIES.get("ensemble")
@@ -74,7 +92,8 @@ def _train(places: Places, store: Store, records: Sequence[Record], number: int,
     """One training, in a folder of its own; a finished one is not done again, an interrupted one goes on."""
     folder = places.models / "runs" / (f"round_{number}_member_{member}" if member else f"round_{number}")
     manifest = places.workspace.name(places.manifests(number) / "train.json")
-    settings = training_settings(places.settings, manifest, places.settings.SEED + member)
+    trained_on = {record.dataset for record in records if record.split == "train"}
+    settings = training_settings(places.settings, manifest, places.settings.SEED + member, trained_on)
     begun = [path.parent for path in sorted(folder.glob("*/run.json"))]
     for run in begun:
         if read_json(run / "run.json")["status"] == "finished":
@@ -86,10 +105,21 @@ def _train(places: Places, store: Store, records: Sequence[Record], number: int,
         verb=VERB,
         wanted=_wanted(places, store, settings),
         roles=lambda _: list(records),
-        resume=any((run / "state.pth").exists() for run in begun),
+        resume=_goes_on(begun, records, places),
     )
     (trained.folder / "state.pth").unlink(missing_ok=True)  # large, and the run is over
     return trained.folder
+
+
+def _goes_on(begun: Sequence[Path], records: Sequence[Record], places: Places) -> bool:
+    """Whether there is an interrupted run on the same images and masks; on others, one begins anew."""
+    left = [run for run in begun if (run / "state.pth").exists()]
+    if not left:
+        return False
+    same = bool(read_json(left[-1] / "run.json")["data_hash"] == data_hash(records, places.workspace))
+    if not same:
+        log.warning("Images or masks have changed since %s was interrupted, so it begins anew.", left[-1])
+    return same
 
 
 def _wanted(places: Places, store: Store, settings: TrainSettings) -> list[Source]:
