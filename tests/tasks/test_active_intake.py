@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from srpu.active.query import Query, Window
 from srpu.active.store import Store
 from srpu.config import load_settings
 from srpu.data.images import write_image
+from srpu.data.index import read_manifest, write_manifest
 from srpu.data.masks import colour, read_mask, write_mask
 from srpu.errors import WorkspaceError
 from srpu.manual import write_configs
@@ -563,3 +564,16 @@ def test_a_mask_without_any_label_is_refused(site: Site, caplog: pytest.LogCaptu
     site.give_back(f"{NAME}_mask.tif", np.full((48, 48), 255))
     assert site.take() == 0
     assert "holds no labelled pixel" in caplog.text
+
+
+def test_a_mask_of_a_specimen_that_has_become_validation_is_refused(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.ask(0)
+    path = site.give_back(f"{NAME}_mask.tif", corrected(site.predicted(0)))
+    index = site.places.workspace.path(site.places.settings.MASTER_LABELED_JSON)
+    labelled = read_manifest(index)
+    asked = site.records["unlabelled/扫描 00.tif"]
+    write_manifest(index, [replace(one, group=asked.group) if one.split == "val" else one for one in labelled])
+    assert site.take() == 0
+    assert f"{path} is not taken: {asked.id} belongs to {asked.group}, which is kept for judging models." in caplog.text

@@ -269,8 +269,10 @@ class _Intake:
 
     def _may_not(self, target: Target, record: Record) -> str:
         """Why a mask is not taken, because models are judged on what it shows or will be; "": it is."""
-        if target.asked and target.is_open and (record.split in ("val", "test") or target.asked.facts.get("for")):
-            return ""  # it is judged on itself, and so not trained on
+        if target.asked and target.is_open:  # chosen with care, but validation may have grown since
+            kept = record.group in {one.group for one in self.material.judged} and record.page is None
+            free = not kept or record.split in ("val", "test") or target.asked.facts.get("for")
+            return "" if free else f"{record.id} belongs to {record.group}, which is kept for judging models."
         if record.split in ("val", "test"):
             return f"models are judged on {record.id}, and its mask changes only with `srpu index --grow-truth`."
         if record.split == "train":
