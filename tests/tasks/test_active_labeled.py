@@ -180,3 +180,16 @@ def test_only_the_chosen_data_sets_are_worked_with(places: Places) -> None:
     other = Places(places.settings.model_copy(update={"DATASETS": ["other"]}), places.workspace)
     with pytest.raises(IndexingError, match="DATASETS names other, which the index does not hold; it holds"):
         read_material(other)
+
+
+def test_indices_are_copied_before_they_change_and_not_again(places: Places, store: Store) -> None:
+    def copies() -> int:
+        return sum(path.is_dir() for path in places.backups.iterdir())
+
+    renew(places, store)
+    before = copies()
+    renew(places, store)
+    assert copies() == before
+    answer(places, store, "unlabelled/扫描 03.tif")  # noted in the split
+    renew(places, store)
+    assert copies() == before + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,15 +94,25 @@ class Places:
             yield store
 
     def back_up_indices(self) -> Path | None:
-        """Copy the indices and the split aside, before they change; gives the folder, None if there is nothing yet."""
+        """Copy the indices and the split aside, before they change; gives the folder, None if there is nothing yet.
+
+        If the newest copy is the same, there is no further one.
+        """
         folder = self.workspace.path(self.settings.JSON_DIR)
-        files = sorted(folder.glob("*.json"))
+        files = sorted(set(folder.glob("*.json")) - {self.history})
         if not files:
             return None
+        newest = max((path for path in self.backups.glob("*") if path.is_dir()), default=None)
+        if newest is not None and all(_same(file, newest / file.name) for file in files):
+            return newest
         aside = self.backups / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         for file in files:
             copy(file, aside / file.name)
         return aside
+
+
+def _same(file: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(file, other, shallow=False)
 
 
 def copy(source: Path, target: Path) -> None:
