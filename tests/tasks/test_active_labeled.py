@@ -14,14 +14,16 @@ from srpu.active.entries import AskedQuery
 from srpu.active.query import Query, Window
 from srpu.active.store import Store
 from srpu.config import load_settings
-from srpu.data.index import Record
+from srpu.data.index import Record, read_manifest
 from srpu.data.masks import read_mask, write_mask
 from srpu.data.splits import read_splits
 from srpu.errors import IndexingError
 from srpu.tasks import active_labeled
+from srpu.tasks.active_intake import Answers
 from srpu.tasks.active_labeled import VALIDATION, publish
 from srpu.tasks.active_material import read_material, renew, training_records
 from srpu.tasks.active_places import Places
+from srpu.tasks.active_steps import Steps
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
 
@@ -193,3 +195,15 @@ def test_indices_are_copied_before_they_change_and_not_again(places: Places, sto
     answer(places, store, "unlabelled/扫描 03.tif")  # noted in the split
     renew(places, store)
     assert copies() == before + 1
+
+
+def test_an_answer_for_validation_is_judged_on_though_the_process_was_killed_before_it_was_published(
+    places: Places, store: Store
+) -> None:
+    record = record_of(places, "unlabelled/扫描 03.tif")
+    accept(store, store.ask(1, [(Query(record.sha256, record.id), {"for": VALIDATION})])[-1], 1)
+    number, facts = Steps(places, store, Answers()).begin()
+    assert (number, facts["labelled"]) == (2, 4)
+    parts = {part: read_manifest(places.manifests(2) / f"{part}.json") for part in ("train", "val")}
+    assert record.sha256 in {one.sha256 for one in parts["val"]}
+    assert record.sha256 not in {one.sha256 for one in parts["train"]}
