@@ -63,7 +63,8 @@ REGION_CONTEXT = 64
 
 # How unsure the model is about an image, each way with its weight; all together they count 1 in the mix. A
 # function in utils/uncertainty_util.py is switched on by its name here.
-# 模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。
+# 模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；
+# utils/uncertainty_util.py 中的自定义函数也按名称写在这里。
 UNCERTAINTY_STRATEGIES = {
     "entropy": {"enabled": True, "weight": 1.0, "description": "Entropy of the class probabilities 类别概率的熵"},
     "confidence": {"enabled": True, "weight": 1.0, "description": "How little probability the best class has 最可能类别的置信度低"},

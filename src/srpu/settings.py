@@ -889,7 +889,8 @@ NUM_EPOCHS_PER_ITER = 10"""
     }
     """How unsure the model is about an image, each way with its weight; all together they count 1 in the mix. A
     function in utils/uncertainty_util.py is switched on by its name here.
-    模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；utils/uncertainty_util.py 中的自定义函数也按名称写在这里。"""
+    模型对图像的不确定程度的各种度量及其权重，合计在综合得分中占 1；
+    utils/uncertainty_util.py 中的自定义函数也按名称写在这里。"""
 
     DIVERSITY_STRATEGIES: dict[str, Strategy] = {
         "core_set": Strategy(weight=0.5, description="Far from all that is labelled 远离已标注的图像"),
