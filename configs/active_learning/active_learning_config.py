@@ -127,8 +127,8 @@ PREDICTION_MASK_CONFIG = {
     "output_dir": "active_learning_predictions",
 }
 
-# Start the first round from the model in PRETRAINED_MODEL_PATH.
-# 第一轮从 PRETRAINED_MODEL_PATH 的模型开始训练。
+# Start rounds from the model in PRETRAINED_MODEL_PATH; with "warm_start" only the first.
+# 各轮从 PRETRAINED_MODEL_PATH 的模型开始训练；"warm_start" 为 True 时只有第一轮如此。
 USE_PRETRAINED_MODEL = False
 
 # A whole trained model to start from; None: none.

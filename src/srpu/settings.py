@@ -925,8 +925,8 @@ NUM_EPOCHS_PER_ITER = 10"""
     请求标注的图像的预测掩膜。"""
 
     USE_PRETRAINED_MODEL: bool = False
-    """Start the first round from the model in PRETRAINED_MODEL_PATH.
-    第一轮从 PRETRAINED_MODEL_PATH 的模型开始训练。"""
+    """Start rounds from the model in PRETRAINED_MODEL_PATH; with "warm_start" only the first.
+    各轮从 PRETRAINED_MODEL_PATH 的模型开始训练；"warm_start" 为 True 时只有第一轮如此。"""
 
     PRETRAINED_MODEL_PATH: str | None = None
     """A whole trained model to start from; None: none.

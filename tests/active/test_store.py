@@ -245,6 +245,14 @@ def test_current_labels_are_those_of_a_simple_model(
             }
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows forbids such names")
+def test_a_store_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "工作?a=1#b %20"
+    with Store.open(folder) as store:
+        store.begin_round(1)
+    assert (folder / "store.db").is_file()
+
+
 def test_a_store_of_a_newer_version_is_refused(folder: Path) -> None:
     with Store.open(folder):
         pass

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    URL,
     Column,
     Connection,
     Engine,
@@ -132,7 +133,7 @@ def open_engine(
     if read_only and not path.exists():
         raise StoreError(f"There is no active learning here yet ({path}); `srpu active run` begins it.")
     make_folder(path.parent)
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:

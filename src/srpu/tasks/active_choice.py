@@ -220,6 +220,8 @@ class Alike:
         """Whether they must not be asked for together; windows of one image may."""
         if one.image == other.image:
             return False
+        if one.name.casefold() == other.name.casefold():  # x.tif and x.png: their files would be one
+            return True
         match = self._mould(other).fit(look(self._images[one.image], self._settings, self._workspace).fingerprint)
         return match.correlation >= self._settings.NEAR_DUPLICATE_CORRELATION
 
