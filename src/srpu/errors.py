@@ -9,7 +9,8 @@ SrpuError                 anything the user can mend; the command line prints it
 │   ├── PairingError      an image with two masks, a mask with two images or none
 │   ├── IndexingError     an index that is missing, empty, out of date or unreadable
 │   └── LeakError         a test image that reached training
-├── StoreError            the store of labels and rounds: damaged, in use, or from a newer SRPU
+├── StoreError            the store of labels and rounds: damaged, or from a newer SRPU
+│   └── StoreBusyError    … in use
 ├── ModelError            an encoder, decoder or combination that does not exist
 ├── TrainingError         training that cannot go on: the loss is no number any more
 └── CheckpointError       weights that cannot be read, are unsafe or belong to another model
@@ -53,7 +54,11 @@ class LeakError(DataError):
 
 
 class StoreError(SrpuError):
-    """The store of labels and rounds is damaged, in use, or from a newer SRPU."""
+    """The store of labels and rounds is damaged, or from a newer SRPU."""
+
+
+class StoreBusyError(StoreError):
+    """Somebody else is at work on the store."""
 
 
 class ModelError(SrpuError):

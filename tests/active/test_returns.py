@@ -160,8 +160,9 @@ def test_swapped_files_are_told_by_the_prediction_that_fits() -> None:
     verdict = examine(returned, own, NAMES, others=lambda: [("b", other), ("c", halves(1, 1))])
     assert verdict.problem == "swapped"
     assert verdict.reason == "fits b and not its own image (0% as predicted); give it the name of the image it shows"
-    returned[:, :4] = 1  # 90 %
-    assert swapped(returned, own, lambda: [("b", other)]) is None
+    unclear = halves(0, 1)  # half of it as predicted for its own image, and half as for the other
+    assert swapped(unclear, own, lambda: [("b", halves(1, 1))]) is None
+    assert "is only 50% as predicted" in examine(unclear, own, NAMES).remarks[-1]
     assert swapped(returned, own, lambda: [("b", other[:20])]) is None  # of another size
 
 
@@ -170,7 +171,7 @@ def test_predictions_of_others_are_not_read_for_a_mask_that_fits() -> None:
         raise AssertionError
 
     returned = halves()
-    returned[:, :15] = 1
+    returned[:, :9] = 1
     assert examine(returned, halves(), NAMES, others=never).problem is None
 
 

@@ -244,7 +244,8 @@ def test_of_two_corrected_masks_the_newer_is_taken_and_the_older_is_said(
 
 def test_a_mask_that_is_corrected_again_is_taken_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.ask(0, 1)
-    first, second = corrected(site.predicted(0)), 2 - site.predicted(0) // 2
+    first = corrected(site.predicted(0))
+    second = np.roll(corrected(np.roll(first, 8, axis=1)), -8, axis=1)
     site.give_back(f"{NAME}_mask.tif", first)
     assert site.take() == 1
     site.give_back(f"{NAME}_mask.tif", second, age=-10)

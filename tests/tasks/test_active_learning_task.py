@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ import pytest
 
 from srpu.active.entries import AskedQuery
 from srpu.config import load_settings
-from srpu.data.images import read_image
+from srpu.data.images import read_image, write_image
 from srpu.data.masks import read_mask, write_mask
-from srpu.errors import IndexingError, StoreError
+from srpu.errors import IndexingError, SettingsError, StoreError
 from srpu.files import read_json
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks import active_learning_task as task
@@ -24,6 +26,7 @@ from srpu.tasks.active_choice import choose_first
 from srpu.tasks.active_intake import Answers
 from srpu.tasks.active_material import Material, read_material, training_records
 from srpu.tasks.active_places import Places
+from srpu.tasks.answer_line import AnswerLine
 from srpu.tasks.truth import model_hash
 from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
@@ -326,3 +329,85 @@ def test_history_is_plain_json(pool: Workspace) -> None:
     folder = Places(settings, pool).models
     for path in (pool.path("json/active_learning_history.json"), folder / "training_history.json"):
         json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_a_new_store_does_not_take_over_models_and_folders_of_an_old_one(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    handed = Places(settings, pool).handed(1)
+    (handed / "mine.txt").write_text("kept")
+    pool.path("active_learning").rename(pool.path("active_learning_old"))
+    assert run(settings, pool) == "waiting"
+    models = Places(settings, pool).models
+    assert len(list(models.glob("runs/round_1/*/run.json"))) == 1
+    assert len(list(models.glob("runs/round_1_before_*/*/run.json"))) == 1
+    assert not (handed / "mine.txt").exists()
+    assert [path.read_text() for path in handed.parent.glob("round_1_before_*/mine.txt")] == ["kept"]
+
+
+def test_a_lost_store_is_not_begun_anew_and_can_be_put_back(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    answer(settings, pool)
+    task.take_in(settings, pool, Answers())
+    file = pool.path("active_learning/store.db")
+    for damage in (lambda: file.write_bytes(b""), file.unlink):
+        damage()
+        for command in (lambda: task.take_in(settings, pool, Answers()), lambda: task.status(settings, pool)):
+            with pytest.raises(StoreError, match="it is gone or empty, and labels are there"):
+                command()
+    copies = sorted(pool.path("json/backups").glob("store_*_round.db"))
+    file.write_bytes(copies[-1].read_bytes())
+    with Places(settings, pool).open_store() as store:
+        assert len(store.asked(1, "answered")) == 2
+
+
+def test_a_folder_that_was_deleted_is_handed_out_again(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    handed = Places(settings, pool).handed(1)
+    shutil.rmtree(handed)
+    assert run(settings, pool) == "waiting"
+    assert len(list(handed.glob("*_predicted_mask.tif"))) == 2
+
+
+def test_a_mask_of_an_image_that_was_replaced_is_not_taken(pool: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    first = open_queries(settings, pool)[0].query
+    answer(settings, pool)
+    image = pool.path("data/raw") / first.id
+    write_image(image, read_image(image)[::-1].copy())
+    task.take_in(settings, pool, Answers())
+    assert [one.query for one in open_queries(settings, pool)] == [first]
+    assert f"{first.id} has changed or is gone since it was asked for" in caplog.text
+
+
+def test_other_classes_between_rounds_are_refused_before_anything_is_done(pool: Workspace) -> None:
+    settings = settings_of(pool)
+    run(settings, pool)
+    answer(settings, pool)
+    other = settings_of(pool, "CLASS_NAMES={0: 'SE', 1: 'carbon', 2: 'AM'}")
+    for command in (lambda: run(other, pool), lambda: task.take_in(other, pool, Answers())):
+        with pytest.raises(SettingsError, match="CLASS_NAMES are SE, carbon, AM, and rounds began with carbon, SE, AM"):
+            command()
+    assert len(open_queries(settings, pool)) == 2
+
+
+def test_a_waiting_run_bears_that_another_command_is_typed(pool: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits, the store is held by `srpu active skip` for a moment; then the masks come."""
+    settings = settings_of(pool, "MAX_ACTIVE_LEARNING_ROUNDS=1", "POLL_SECONDS=0.1")
+    places, looks = Places(settings, pool), []
+
+    def wait(line: AnswerLine, seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 1:
+            exits.enter_context(places.open_store())
+        elif len(looks) == 2:
+            exits.close()
+            answer(settings, pool)
+
+    monkeypatch.setattr(AnswerLine, "wait", wait)
+    with ExitStack() as exits:
+        assert task.run(settings, pool, answers=Answers()) == "stopped"
+    assert len(looks) >= 2

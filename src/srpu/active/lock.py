@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from srpu.errors import StoreError, WorkspaceError
+from srpu.errors import StoreBusyError, WorkspaceError
 from srpu.files import locked, write_json
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def one_writer(folder: Path, *, beat: float = BEAT, silent: float = SILENT) -> I
         silent: Seconds after which a lock of another computer is left over.
 
     Raises:
-        StoreError: Somebody else is at work; the sentence says who, where and since when.
+        StoreBusyError: Somebody else is at work; the sentence says who, where and since when.
     """
     path = folder / "lock.json"
     with ExitStack() as exits:
@@ -48,7 +48,7 @@ def one_writer(folder: Path, *, beat: float = BEAT, silent: float = SILENT) -> I
         except WorkspaceError as error:
             if (there := _read(path)) is None:
                 raise
-            raise StoreError(_taken(there)) from error
+            raise StoreBusyError(_taken(there)) from error
         _refuse_others(path, beat, silent)
         stop = threading.Event()
         _sign(path)
@@ -70,11 +70,11 @@ def _refuse_others(path: Path, beat: float, silent: float) -> None:
     alive, now = there.get("alive"), time.time()
     age = now - alive if isinstance(alive, int | float) else silent
     if 0 <= age < silent:
-        raise StoreError(_taken(there))
+        raise StoreBusyError(_taken(there))
     if age < 0:
         time.sleep(min(2 * beat, silent))
         if _read(path) != there:
-            raise StoreError(_taken(there))
+            raise StoreBusyError(_taken(there))
     log.warning("A lock was left over by process %s on %s; it is taken over.", there.get("process"), there.get("host"))
 
 

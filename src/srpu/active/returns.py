@@ -38,8 +38,9 @@ RIM_LEFT, RIM_THIN, RIM_REBUILT = 0.1, 0.5, 0.7
 this part of it is no wider than RIM_WIDTH, and smoothing the repaired mask brings at least this part of it back: on
 real masks 0.73 to 0.96 after means over 3 or 5 pixels and Gaussians of 1 to 2, and below 0.68 for thin layers drawn."""
 
-OWN, OTHER = 0.5, 0.9
-"""A mask agrees less than this with its own prediction, and more than this with another one: they were swapped."""
+OWN, BETTER, STRANGE = 0.75, 0.2, 0.6
+"""Files were swapped if a mask agrees less than OWN with its own prediction, and by BETTER more with another one; what
+agrees less than STRANGE is told."""
 
 NEAR = 3
 """Pixels on either side of an outline that count as changed along it."""
@@ -92,6 +93,9 @@ def examine(
         reason = f"fits {other} and not its own image ({own:.0%} as predicted); give it the name of the image it shows"
         return Verdict(returned, "swapped", reason)
     verdict = _without_rim(Verdict(returned), predicted, classes, repair=repair)
+    if predicted is not None and (own := agreement(returned, predicted)) < STRANGE:
+        remark = f"is only {own:.0%} as predicted; if it shows another image, `srpu active undo` takes it back"
+        verdict = replace(verdict, remarks=(*verdict.remarks, remark))
     if verdict.problem is None:
         verdict = _without_specks(verdict, predicted, repair=repair)
     if verdict.problem is None and predicted is not None and np.array_equal(verdict.ids, predicted):
@@ -176,11 +180,12 @@ def agreement(first: Ids, second: Ids) -> float:
 
 def swapped(returned: Ids, own: Ids, others: Callable[[], Iterable[tuple[str, Ids]]]) -> str | None:
     """The name of another prediction that a mask fits far better than its own; None: there is none."""
-    if agreement(returned, own) >= OWN:
+    agrees = agreement(returned, own)
+    if agrees >= OWN:
         return None
     fits = [(agreement(returned, other), name) for name, other in others() if other.shape == returned.shape]
     best, name = max(fits, default=(0.0, ""))
-    return name if best > OTHER else None
+    return name if best - agrees > BETTER else None
 
 
 def find_gaps(returned: Ids, predicted: Ids | None) -> tuple[Where, Where]:

@@ -7,8 +7,9 @@ of rows is the order of events, whatever the clock says.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ from srpu.files import make_folder, replacing
 
 VERSION = 1
 """Of the tables below."""
+
+COPIES = 5
+"""That :func:`keep_copy` leaves."""
+
+_ROUND = "round"
 
 metadata = MetaData()
 
@@ -130,6 +136,8 @@ def open_engine(
     Raises:
         StoreError: It is damaged, from a newer SRPU, or missing and ``read_only``.
     """
+    if not (path.exists() and path.stat().st_size) and _holds_labels(path.parent):
+        raise StoreError(damaged(path, backups, "it is gone or empty, and labels are there"))
     if read_only and not path.exists():
         raise StoreError(f"There is no active learning here yet ({path}); `srpu active run` begins it.")
     make_folder(path.parent)
@@ -184,6 +192,26 @@ def backup(path: Path, backups: Path, why: str) -> Path:
     with replacing(copy) as temporary:
         shutil.copyfile(path, temporary)
     return copy
+
+
+def keep_copy(path: Path, backups: Path) -> None:
+    """Copy the store without scores, which can be computed again; the newest ``COPIES`` of such copies stay.
+
+    Raises:
+        WorkspaceError: It cannot be written.
+    """
+    copy = backup(path, backups, _ROUND)
+    connection = sqlite3.connect(copy)
+    with closing(connection):
+        connection.execute("DELETE FROM scores")
+        connection.commit()
+        connection.execute("VACUUM")
+    for old in sorted(backups.glob(f"store_*_{_ROUND}.db"))[:-COPIES]:
+        old.unlink(missing_ok=True)
+
+
+def _holds_labels(folder: Path) -> bool:
+    return any((folder / "labels").glob("*.png"))
 
 
 def _make_or_migrate(

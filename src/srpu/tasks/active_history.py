@@ -11,6 +11,7 @@ from typing import Any
 from srpu.active.entries import Round
 from srpu.active.store import Store
 from srpu.files import write_json
+from srpu.tasks.active_labeled import VALIDATION
 from srpu.tasks.active_places import Places
 from srpu.tasks.round_facts import Standing
 
@@ -70,6 +71,9 @@ def say_round(store: Store, number: int) -> None:
     scores = [one.facts["score"] for one in asked if one.facts.get("score") is not None]
     if scores:
         log.info("Mixed scores of what is asked for: %.3f to %.3f.", min(scores), max(scores))
+    judging = [one.query.name for one in asked if one.facts.get("for") == VALIDATION]
+    if judging:
+        log.info("To judge on, so label these with special care: %s.", ", ".join(judging))
     for line in table(history):
         log.info("%s", line)
 
@@ -111,7 +115,8 @@ def say_status(places: Places, store: Store) -> None:
     still = store.asked(state="open")
     log.info("Round %d is %s. %s", last.number, last.phase, _next(places, last, len(still)))
     for one in still:
-        log.info("  waits: %s (round %d)", one.query.name, one.round)
+        purpose = ", to judge on" if one.facts.get("for") == VALIDATION else ""
+        log.info("  waits: %s (round %d%s)", one.query.name, one.round, purpose)
 
 
 def _next(places: Places, last: Round, still: int) -> str:

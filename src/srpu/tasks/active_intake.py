@@ -31,7 +31,7 @@ from srpu.tasks.active_material import annotator, read_material
 from srpu.tasks.active_places import Places
 from srpu.tasks.judging import write_png
 from srpu.tasks.protected import protected
-from srpu.tasks.return_files import Part, Reading, ReturnedFile, Said, Search, read_returned
+from srpu.tasks.return_files import Part, Reading, ReturnedFile, Said, Search, read_returned, shown_by
 from srpu.tasks.return_pictures import draw_repair
 from srpu.tasks.wiring import Opener, class_map
 
@@ -131,9 +131,7 @@ class _Intake:
         Raises:
             DataError: It cannot be read, or does not fit.
         """
-        query, record = target.query, self.images.get(target.query.image)
-        if record is None:
-            raise ImageError(f"{file.path} is a mask of {query.id}, which the index lacks; run `srpu index`.")
+        query, record = target.query, shown_by(target.query, self.images, self.opener, file.path)
         try:
             reading = read_returned(file.path, self.classes)
         except MaskError:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srpu.active.rounds import Loop, Step
-from srpu.errors import StoreError
+from srpu.active.store import Store
+from srpu.errors import SettingsError, StoreBusyError, StoreError
 from srpu.files import locked
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks.active_history import masks, say_round, say_status, write_history
@@ -20,6 +21,7 @@ from srpu.tasks.active_material import annotator
 from srpu.tasks.active_places import Places
 from srpu.tasks.active_steps import Steps
 from srpu.tasks.answer_line import AnswerLine
+from srpu.tasks.wiring import class_map
 from srpu.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -48,13 +50,17 @@ def run(
     places, answers = Places(settings, workspace), answers or Answers()
     with locked(places.store / ".run.lock", "`srpu active run`"), AnswerLine() as line:
         told = False
+        step: Step = "begun"
         while True:
-            with _loop(places, answers, force=force) as loop:
-                step = loop.advance()
-                _say(step, loop, places)
-                still = _is_waiting(places, loop) if step == "waiting" and not told else ""
-            if still:
-                log.info("%s", still)
+            try:
+                with _loop(places, answers, force=force) as loop:
+                    step = loop.advance()
+                    _say(step, loop, places)
+                    if step == "waiting" and not told:
+                        log.info("%s", _is_waiting(places, loop))
+            except StoreBusyError:  # somebody types `srpu active skip`, say, while this waits
+                if not told:
+                    raise
             if step == "stopped" or (step == "waiting" and not wait):
                 return step
             if step == "waiting":
@@ -105,6 +111,7 @@ def take_in(settings: ActiveLearningSettings, workspace: Workspace, answers: Ans
     """Take in the masks that have come back."""
     places = Places(settings, workspace)
     with _loop(places, answers) as loop:
+        Steps(places, loop.store, answers).hand_over_again()
         step = loop.take_in()
         still = len(loop.store.asked(state="open"))
     log.info("%s", f"Still waited for: {masks(still)}." if still else "No mask is waited for any more.")
@@ -165,7 +172,19 @@ def status(settings: ActiveLearningSettings, workspace: Workspace) -> None:
 def _loop(places: Places, answers: Answers, *, force: bool = False) -> Iterator[Loop]:
     """The loop, with the store held for one step."""
     with places.open_store() as store:
+        _refuse_other_classes(store, places)
         yield Loop(store, Steps(places, store, answers, force))
+
+
+def _refuse_other_classes(store: Store, places: Places) -> None:
+    """Stop before masks or models are read under other names than those that rounds began with."""
+    names = list(class_map(places.settings).names)
+    known = [one.facts["classes"] for one in store.rounds() if "classes" in one.facts]
+    if known and (len(known[-1]) != len(names) or (sorted(known[-1]) == sorted(names) and known[-1] != names)):
+        raise SettingsError(
+            f"CLASS_NAMES are {', '.join(names)}, and rounds began with {', '.join(known[-1])}: put them back in that "
+            "order, or begin anew in another workspace."
+        )
 
 
 def _until(places: Places, ends: set[Step], *, force: bool = False) -> Step:
@@ -193,6 +212,7 @@ def _say(step: Step, loop: Loop, places: Places) -> None:
 
 
 def _is_waiting(places: Places, loop: Loop) -> str:
+    Steps(places, loop.store, Answers()).hand_over_again()
     still = loop.store.asked(state="open")
     return (
         f"Round {still[-1].round} waits for {masks(len(still))}: correct those in {places.handed(still[-1].round)} and "

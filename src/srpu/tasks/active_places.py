@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from srpu.files import make_folder, replacing, writing_to
 from srpu.settings import ActiveLearningSettings
 from srpu.tasks.train_task import model_folder
 from srpu.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 RESULTS = "active_learning_results"
 STORE = "active_learning"
@@ -113,6 +116,18 @@ class Places:
 
 def _same(file: Path, other: Path) -> bool:
     return other.is_file() and filecmp.cmp(file, other, shallow=False)
+
+
+def set_aside(folder: Path) -> None:
+    """Call a folder otherwise, for one of its name is to be made; nothing in it is lost.
+
+    Raises:
+        WorkspaceError: It cannot be renamed.
+    """
+    aside = folder.with_name(f"{folder.name}_before_{datetime.now():%Y%m%d-%H%M%S-%f}")
+    with writing_to(folder):
+        folder.rename(aside)
+    log.warning("%s belongs to an earlier store and is now called %s.", folder, aside.name)
 
 
 def copy(source: Path, target: Path) -> None:

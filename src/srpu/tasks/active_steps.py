@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srpu.active import schema
 from srpu.active.entries import AskedQuery, Promotion
 from srpu.active.query import Query
 from srpu.active.stopping import Gain, Stop, StopRules, current_before, reasons_to_stop
-from srpu.active.store import Store
+from srpu.active.store import FILE, Store
 from srpu.errors import IndexingError
 from srpu.tasks.active_choice import choose, choose_first, pool_size
 from srpu.tasks.active_handover import hand_over
@@ -20,10 +21,11 @@ from srpu.tasks.active_history import write_history
 from srpu.tasks.active_intake import Answers, take_in
 from srpu.tasks.active_labeled import publish
 from srpu.tasks.active_material import Material, read_material, renew, training_records, write_round_manifests
-from srpu.tasks.active_places import Places, copy
+from srpu.tasks.active_places import Places, copy, set_aside
 from srpu.tasks.active_round_report import report_round
 from srpu.tasks.active_training import train_round
 from srpu.tasks.truth import Judged, compare_judged, gain, judge, model_hash
+from srpu.tasks.wiring import class_map
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +60,14 @@ class Steps:
         material = renew(self.places, self.store) if last is None else self.settle()
         training = training_records(self.places, self.store, material)
         wanted = settings.INITIAL_LABELED_SIZE
-        facts = {"labelled": len(training)}
+        facts = {"labelled": len(training), "classes": list(class_map(settings).names)}
         if last is None and settings.COLD_START and len(training) < wanted:
             log.info(
                 "Cold start: %d labelled training images, INITIAL_LABELED_SIZE = %d; the missing ones are asked for.",
                 len(training),
                 wanted,
             )
+            self._make_room(COLD)
             return COLD, facts
         if not training:
             cold = (
@@ -84,8 +87,15 @@ class Steps:
                 wanted,
             )
         number = 1 if last is None else last.number + 1
+        self._make_room(number)
         write_round_manifests(self.places, number, training, material)
         return number, facts
+
+    def _make_room(self, number: int) -> None:
+        """Keep a copy of the store, and move aside what an earlier store handed out under this number."""
+        schema.keep_copy(self.places.store / FILE, self.places.backups)
+        if self.places.handed(number).exists():
+            set_aside(self.places.handed(number))
 
     def train(self, number: int) -> Mapping[str, Any]:
         """Train the round's model."""
@@ -167,6 +177,19 @@ class Steps:
             hand_over(self.places, self.store, material, number, asked)
         self.report(number)
 
+    def hand_over_again(self) -> None:
+        """Write the folders of rounds that wait, where they were deleted."""
+        waiting: dict[int, list[AskedQuery]] = {}
+        for one in self.store.asked(state="open"):
+            waiting.setdefault(one.round, []).append(one)
+        for number, asked in waiting.items():
+            if not self.places.handed(number).exists() and self._was_handed_over(number):
+                log.warning("%s is gone; it is written again.", self.places.handed(number))
+                hand_over(self.places, self.store, read_material(self.places), number, asked)
+
+    def _was_handed_over(self, number: int) -> bool:
+        return any(one.number == number and one.phase in ("waiting", "closed") for one in self.store.rounds())
+
     def report(self, number: int) -> None:
         """Write the report of a round, and the history."""
         if number > COLD:
@@ -179,6 +202,7 @@ class Steps:
         taken = take_in(self.places, self.store, self.answers)
         if taken:
             self.settle()
+            schema.keep_copy(self.places.store / FILE, self.places.backups)
         return taken
 
     def settle(self) -> Material:

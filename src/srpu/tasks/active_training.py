@@ -10,11 +10,11 @@ from typing import Any
 
 from srpu.active.store import Store
 from srpu.data.index import Record, read_manifest
-from srpu.files import read_json
+from srpu.files import read_json, write_json
 from srpu.learn.checkpoint import load_checkpoint
 from srpu.settings import ActiveLearningSettings, Settings, TrainSettings
 from srpu.tasks.active_material import Material, read_material
-from srpu.tasks.active_places import Places, copy
+from srpu.tasks.active_places import Places, copy, set_aside
 from srpu.tasks.runs import data_hash
 from srpu.tasks.start import Source, sources
 from srpu.tasks.train_task import train
@@ -94,6 +94,7 @@ def _train(places: Places, store: Store, records: Sequence[Record], number: int,
     manifest = places.workspace.name(places.manifests(number) / "train.json")
     trained_on = {record.dataset for record in records if record.split == "train"}
     settings = training_settings(places.settings, manifest, places.settings.SEED + member, trained_on)
+    _leave_to_others(folder, next(one.begun for one in store.rounds() if one.number == number))
     begun = [path.parent for path in sorted(folder.glob("*/run.json"))]
     for run in begun:
         if read_json(run / "run.json")["status"] == "finished":
@@ -120,6 +121,14 @@ def _goes_on(begun: Sequence[Path], records: Sequence[Record], places: Places) -
     if not same:
         log.warning("Images or masks have changed since %s was interrupted, so it begins anew.", left[-1])
     return same
+
+
+def _leave_to_others(folder: Path, begun: str) -> None:
+    """Move trainings aside that belong to a round of another store, for this one did not order them."""
+    ours = folder / "round.json"
+    if folder.is_dir() and not (ours.exists() and read_json(ours) == {"begun": begun}):
+        set_aside(folder)
+    write_json(ours, {"begun": begun})
 
 
 def _wanted(places: Places, store: Store, settings: TrainSettings) -> list[Source]:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from jaxtyping import Bool, UInt8
 from srpu.active.entries import AskedQuery
 from srpu.active.imagej import CORRECTED, MASK_ENDING
 from srpu.active.intake import HandedOut, Names, Target
+from srpu.active.query import Query
 from srpu.data.folders import find_files
 from srpu.data.index import Record
 from srpu.data.masks import ClassMap, colour, read_mask, repair_mask
 from srpu.data.rasters import read_raster
-from srpu.errors import ImageError, MaskError
+from srpu.errors import ImageError, IndexingError, MaskError
 from srpu.pictures import RGB, to_rgb
 from srpu.tasks.active_places import Places
+from srpu.tasks.wiring import Opener
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +188,23 @@ class Part:
     ids: UInt8[np.ndarray, "h w"]
     rows: int
     reading: Reading
+
+
+def shown_by(query: Query, images: Mapping[str, Record], opener: Opener, path: Path) -> Record:
+    """The image that a mask at ``path`` answers for, which must be there as it was when it was asked for.
+
+    Raises:
+        ImageError: It is another one now, or gone.
+    """
+    record = images.get(query.image)
+    if record is not None:
+        with suppress(IndexingError):  # it was replaced or removed since the index was made
+            opener.image(record)
+            return record
+    raise ImageError(
+        f"{path} is not taken: {query.id} has changed or is gone since it was asked for; put it back, or type "
+        f'`srpu active skip {query.name} --why "..."`.'
+    )
 
 
 def read_returned(path: Path, classes: ClassMap) -> Reading:
