@@ -135,11 +135,10 @@ def report(options: argparse.Namespace) -> None:
     strategies = dict.fromkeys(strategy for one in found.values() for strategy in one.runs if strategy not in AGAINST)
     for strategy in strategies:
         for against, metric in AGAINST.items():
-            for protocol, parts in {
-                **{name: [one] for name, one in found.items()},
-                "all": list(found.values()),
-            }.items():
-                _record_cells(protocol, strategy, against, metric, parts, options)
+            for name, one in found.items():
+                _record_cells(name, strategy, against, metric, [one], options)
+            if set(found) >= set(HELD_OUT if options.final else CHOICE):
+                _record_cells("all", strategy, against, metric, list(found.values()), options)
         _record_saved(strategy, found, options)
 
 
