@@ -67,9 +67,9 @@ REGION_CONTEXT = 64
 # utils/uncertainty_util.py 中的自定义函数也按名称写在这里。
 UNCERTAINTY_STRATEGIES = {
     "entropy": {"enabled": True, "weight": 1.0, "description": "Entropy of the class probabilities 类别概率的熵"},
-    "confidence": {"enabled": True, "weight": 1.0, "description": "How little probability the best class has 最可能类别的置信度低"},
+    "confidence": {"enabled": True, "weight": 1.0, "description": "The best class is not probable 最可能类别的概率低"},
     "margin": {"enabled": True, "weight": 1.0, "description": "How close the second class comes 前两类概率接近"},
-    "boundary": {"enabled": False, "weight": 1.0, "description": "Entropy, counted near predicted boundaries 预测边界附近的熵"},
+    "boundary": {"enabled": False, "weight": 1.0, "description": "Entropy near predicted boundaries 预测边界附近的熵"},
     "ensemble": {"enabled": False, "weight": 1.0, "description": "How much several models disagree 多个模型的分歧"},
 }
 

@@ -882,9 +882,9 @@ NUM_EPOCHS_PER_ITER = 10"""
 
     UNCERTAINTY_STRATEGIES: dict[str, Strategy] = {
         "entropy": Strategy(description="Entropy of the class probabilities 类别概率的熵"),
-        "confidence": Strategy(description="How little probability the best class has 最可能类别的置信度低"),
+        "confidence": Strategy(description="The best class is not probable 最可能类别的概率低"),
         "margin": Strategy(description="How close the second class comes 前两类概率接近"),
-        "boundary": Strategy(enabled=False, description="Entropy, counted near predicted boundaries 预测边界附近的熵"),
+        "boundary": Strategy(enabled=False, description="Entropy near predicted boundaries 预测边界附近的熵"),
         "ensemble": Strategy(enabled=False, description="How much several models disagree 多个模型的分歧"),
     }
     """How unsure the model is about an image, each way with its weight; all together they count 1 in the mix. A
