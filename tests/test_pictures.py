@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srpu import pictures
 from srpu.data.classes import ClassMap
 from srpu.pictures import (
     GAINED,
@@ -134,6 +135,12 @@ def test_growth_takes_gaps_one_point_and_nothing(points):
     blue = (picture == (31, 111, 178)).all(axis=2).any()
     assert blue == any(not np.isnan(point.y) for point in points)
     assert (picture == (209, 73, 91)).all(axis=2).any() == any(not point.counts for point in points)
+
+
+def test_growth_of_one_round_has_whole_numbers_of_labels(monkeypatch):
+    monkeypatch.setattr(pictures, "_render", lambda figure: figure)
+    (axes,) = growth_picture([Point(6, 0.5, 0.4, 0.6)], x_label="n", y_label="Dice", labels=("a", "b")).axes
+    assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_the_confusion_picture_has_a_column_for_no_class_only_if_used():

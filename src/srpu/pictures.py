@@ -156,8 +156,6 @@ def curves(series: Mapping[str, Sequence[float]], *, x_label: str = "epoch", y_l
             range(1, len(values) + 1), values, label=drawable(name), color=line_colour, marker=marker, linewidth=1.8
         )
     axes.set(xlabel=drawable(x_label), ylabel=drawable(y_label))
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, round(high) - 2), max(high, round(low) + 2))  # one point alone also gets whole numbers
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -205,6 +203,8 @@ def growth_picture(
     if target is not None:
         axes.axhline(target, color="#1f2933", linewidth=1, linestyle="--", label=f"target {target:g}")
     axes.set(xlabel=drawable(x_label), ylabel=drawable(y_label))
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, round(high) - 2), max(high, round(low) + 2))  # one point alone also gets whole numbers
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e7eb", linewidth=0.8)
     axes.set_axisbelow(True)

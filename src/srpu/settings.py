@@ -8,6 +8,7 @@ joins the files that all tasks share; each task's class adds its own file.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -782,6 +783,11 @@ class Strategy(_File):
     description: str = ""
 
 
+def weights(strategies: Mapping[str, Strategy]) -> dict[str, float]:
+    """What each strategy that is on counts; those that count nothing are left out."""
+    return {name: one.weight for name, one in strategies.items() if one.enabled and one.weight}
+
+
 class PredictionMasks(_File):
     """What is drawn of the model's predictions for the images that are asked for."""
 
@@ -955,7 +961,7 @@ NUM_EPOCHS_PER_ITER = 10"""
     @field_validator("UNCERTAINTY_STRATEGIES")
     @classmethod
     def _one_is_on(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
-        if not any(strategy.enabled and strategy.weight for strategy in value.values()):
+        if not weights(value):
             raise ValueError("none is on; enable one, or nothing tells which images to ask for")
         return value
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
-from srpu.errors import StoreError
+from srpu.errors import StoreError, WorkspaceError
 from srpu.files import make_folder, replacing
 
 VERSION = 1
@@ -201,11 +201,13 @@ def keep_copy(path: Path, backups: Path) -> None:
         WorkspaceError: It cannot be written.
     """
     copy = backup(path, backups, _ROUND)
-    connection = sqlite3.connect(copy)
-    with closing(connection):
-        connection.execute("DELETE FROM scores")
-        connection.commit()
-        connection.execute("VACUUM")
+    try:
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.execute("DELETE FROM scores")
+            connection.commit()
+            connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        raise WorkspaceError(f"{copy} cannot be written ({error}); free some space and try again.") from error
     for old in sorted(backups.glob(f"store_*_{_ROUND}.db"))[:-COPIES]:
         old.unlink(missing_ok=True)
 

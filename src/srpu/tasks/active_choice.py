@@ -13,9 +13,10 @@ from jaxtyping import Float
 
 from srpu.active.query import Query
 from srpu.active.store import Store
+from srpu.active.uncertainty import ENSEMBLE
 from srpu.data.fingerprint import Mould
 from srpu.data.index import Record
-from srpu.settings import ActiveLearningSettings, Strategy
+from srpu.settings import ActiveLearningSettings, weights
 from srpu.tasks.active_labeled import VALIDATION
 from srpu.tasks.active_material import Material, Pool, read_pool, training_records
 from srpu.tasks.active_places import Places
@@ -57,8 +58,8 @@ def choose(places: Places, store: Store, material: Material, number: int) -> Ask
         return []
     images = {record.sha256: record for record in pool.records}
     mix = select.Mix(
-        uncertainty=_weights(settings.UNCERTAINTY_STRATEGIES),
-        diversity=_weights(settings.DIVERSITY_STRATEGIES),
+        uncertainty=weights(settings.UNCERTAINTY_STRATEGIES),
+        diversity=weights(settings.DIVERSITY_STRATEGIES),
         balance=settings.BALANCE_CLASSES,
         exploration=select.exploration(settings.EXPLORATION, number, settings.MAX_ACTIVE_LEARNING_ROUNDS),
     )
@@ -101,8 +102,7 @@ def read_members(places: Places, store: Store) -> list[Member]:
     promotions = store.promotions()
     current = promotions[-1]
     paths = [current.path]
-    ensemble = settings.UNCERTAINTY_STRATEGIES.get("ensemble")
-    if ensemble is not None and ensemble.enabled and ensemble.weight:
+    if ENSEMBLE in weights(settings.UNCERTAINTY_STRATEGIES):
         if ensemble_size(settings) > 1:
             paths += next(one for one in store.rounds() if one.number == current.round).facts.get("members", [])
         else:
@@ -241,17 +241,13 @@ def _say_refused(pool: Pool) -> None:
         )
 
 
-def _weights(strategies: Mapping[str, Strategy]) -> dict[str, float]:
-    return {name: one.weight for name, one in strategies.items() if one.enabled and one.weight}
-
-
 def _note_pool(
     store: Store, number: int, pool: Pool, scored: Sequence[Scored], picked: int, settings: ActiveLearningSettings
 ) -> None:
     """How many are left, and how the pool's scores are spread."""
     histogram = {
         name: np.histogram([one.scores[name] for one in scored], bins=BINS, range=(0, 1))[0].tolist()
-        for name in _weights(settings.UNCERTAINTY_STRATEGIES)
+        for name in weights(settings.UNCERTAINTY_STRATEGIES)
     }
     left = len(pool.records) - (picked if settings.QUERY == "image" else 0)
     store.note(number, "judged", pool=left, histogram=histogram, refused=len(pool.refused))

@@ -15,7 +15,6 @@ from typing import Any
 from srpu.active.entries import Label
 from srpu.active.labels import ids_hash
 from srpu.active.store import Store
-from srpu.data.draw import Rule
 from srpu.data.index import Record
 from srpu.data.masks import read_mask, write_mask
 from srpu.data.pairing import LABELED, RAW
@@ -23,6 +22,7 @@ from srpu.data.splits import Entry, Splits, read_splits, write_splits
 from srpu.errors import MaskError
 from srpu.files import make_folder, read_json, write_json, writing_to
 from srpu.tasks.active_places import Places
+from srpu.tasks.index_task import split_rule
 from srpu.tasks.wiring import class_map
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def decide(places: Places, store: Store, images: Mapping[str, Record], current: 
     ]
     if not new:
         return
-    splits = before or Splits(_rule(places))
+    splits = before or Splits(split_rule(places.settings))
     grown = before is not None and any(entry.split == "val" for entry in new)
     entries = tuple(sorted([*splits.entries, *new], key=lambda entry: entry.id))
     write_splits(path, replace(splits, truth_version=splits.truth_version + grown, entries=entries))
@@ -104,13 +104,6 @@ def decide(places: Places, store: Store, images: Mapping[str, Record], current: 
 
 def _judges(label: Label, purpose: Mapping[int, Any]) -> bool:
     return label.query is not None and purpose.get(label.query) == VALIDATION
-
-
-def _rule(places: Places) -> Rule:
-    settings = places.settings
-    return Rule(
-        settings.TRAIN_RATIO, settings.VAL_RATIO, settings.TEST_RATIO, settings.SPLIT_SEED, settings.GROUP_PATTERN
-    )
 
 
 def _place(record: Record) -> tuple[str, str]:

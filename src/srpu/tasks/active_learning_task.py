@@ -57,7 +57,7 @@ def run(
                     step = loop.advance()
                     _say(step, loop, places)
                     if step == "waiting" and not told:
-                        log.info("%s", _is_waiting(places, loop))
+                        log.info("%s", _what_to_do(places, loop))
             except StoreBusyError:  # somebody types `srpu active skip`, say, while this waits
                 if not told:
                     raise
@@ -79,7 +79,7 @@ def train(settings: ActiveLearningSettings, workspace: Workspace, *, force: bool
     places = Places(settings, workspace)
     with _loop(places, Answers(), force=force) as loop:
         if loop.is_waiting():
-            raise StoreError(_is_waiting(places, loop))
+            raise StoreError(_what_to_do(places, loop))
         last = loop.last
         if last is not None and last.phase == "judged" and loop.store.current_model() is not None:
             raise StoreError(f"Round {last.number} is trained and judged already; `srpu active propose` goes on.")
@@ -96,7 +96,7 @@ def propose(settings: ActiveLearningSettings, workspace: Workspace) -> Step:
     with _loop(places, Answers()) as loop:
         last = loop.last
         if loop.is_waiting():
-            raise StoreError(_is_waiting(places, loop))
+            raise StoreError(_what_to_do(places, loop))
         if last is not None and last.phase == "closed":
             raise StoreError(f"Round {last.number} is over; `srpu active train` begins the next one.")
         if not settings.COLD_START and (last is None or last.phase != "judged"):
@@ -211,7 +211,8 @@ def _say(step: Step, loop: Loop, places: Places) -> None:
         log.info("Round %d is over.", last.number)
 
 
-def _is_waiting(places: Places, loop: Loop) -> str:
+def _what_to_do(places: Places, loop: Loop) -> str:
+    """What a waiting round needs; its folder is written again if it was deleted."""
     Steps(places, loop.store, Answers()).hand_over_again()
     still = loop.store.asked(state="open")
     return (

@@ -127,9 +127,8 @@ def remember(places: Places, store: Store, material: Material) -> None:
     current = {sha256: label.mask for sha256, label in store.current().items()}
     before = _seen(places)
     now = dict(before)
-    waiting = {
-        asked.query.image for asked in store.asked(state="open")
-    }  # their masks are answers, and taken in as such
+    # Masks of images that are waited for are answers, and taken in as such.
+    waiting = {asked.query.image for asked in store.asked(state="open")}
     opener = Opener(places.settings, places.workspace)
     for record in track(material.labelled, "reading masks"):
         name = str(record.mask)

@@ -19,7 +19,7 @@ from srpu.active.uncertainty import ENSEMBLE
 from srpu.active.windows import MOST
 from srpu.errors import SettingsError
 from srpu.files import locked, make_folder, read_json, write_json
-from srpu.settings import ActiveLearningSettings, AugmentationConfig
+from srpu.settings import ActiveLearningSettings, AugmentationConfig, weights
 from srpu.tasks.active_places import RESULTS
 from srpu.tasks.replay_ground import Ground, Plan, Step, lay_out
 from srpu.tasks.replay_report import lines, write_replay
@@ -197,8 +197,7 @@ def _names(ground: Ground, strategies: Sequence[str] | None) -> list[str]:
     Raises:
         SettingsError: A strategy does not exist.
     """
-    ways = ground.settings.UNCERTAINTY_STRATEGIES
-    on = [name for name, way in ways.items() if way.enabled and way.weight]
+    on = list(weights(ground.settings.UNCERTAINTY_STRATEGIES))
     alone = [name for name in on if name != ENSEMBLE]
     wanted = list(strategies) if strategies is not None else [MIX, *alone]
     check_strategies(ground, wanted)

@@ -10,6 +10,7 @@ from typing import Any
 from srpu.active.entries import AskedQuery, Round
 from srpu.active.stopping import Stop
 from srpu.active.store import Store
+from srpu.settings import weights
 from srpu.tasks.active_history import standings
 from srpu.tasks.active_material import Material
 from srpu.tasks.active_places import Places
@@ -92,11 +93,6 @@ def _head(places: Places, round_: Round) -> dict[str, str]:
         "training": f"{facts.get('training_images', 0)} images, {facts.get('epochs', '?')} epochs"
         + (f", {minutes:.1f} minutes" if minutes is not None else ""),
         "asked by": ", ".join(
-            name
-            for name, one in {
-                **places.settings.UNCERTAINTY_STRATEGIES,
-                **places.settings.DIVERSITY_STRATEGIES,
-            }.items()
-            if one.enabled and one.weight
+            weights({**places.settings.UNCERTAINTY_STRATEGIES, **places.settings.DIVERSITY_STRATEGIES})
         ),
     }

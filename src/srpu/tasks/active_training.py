@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from srpu.active.store import Store
+from srpu.active.uncertainty import ENSEMBLE
 from srpu.data.index import Record, read_manifest
 from srpu.files import read_json, write_json
 from srpu.learn.checkpoint import load_checkpoint
-from srpu.settings import ActiveLearningSettings, Settings, TrainSettings
+from srpu.settings import ActiveLearningSettings, Settings, TrainSettings, weights
 from srpu.tasks.active_material import Material, read_material
 from srpu.tasks.active_places import Places, copy, set_aside
 from srpu.tasks.runs import data_hash
@@ -38,8 +39,8 @@ def training_settings(
     """
     shared = {name: getattr(settings, name) for name in Settings.model_fields}
     shared["DATASETS"] = None  # the manifest holds those alone
-    weights = settings.DATASET_WEIGHTS
-    shared["DATASET_WEIGHTS"] = {name: weight for name, weight in weights.items() if name in datasets}
+    told = settings.DATASET_WEIGHTS
+    shared["DATASET_WEIGHTS"] = {name: weight for name, weight in told.items() if name in datasets}
     config = settings.TRAINING_CONFIG.model_dump(exclude={"warm_start", "num_epochs_per_round"})
     own = {name.upper(): value for name, value in config.items()}
     own |= {name: getattr(settings, name) for name in TrainSettings.model_fields if name in _SOURCES}
@@ -84,8 +85,7 @@ def _where_it_is(record: Record, material: Material) -> Record:
 
 def ensemble_size(settings: ActiveLearningSettings) -> int:
     """How many models a round trains."""
-    ensemble = settings.UNCERTAINTY_STRATEGIES.get("ensemble")
-    return settings.ENSEMBLE_SIZE or 1 if ensemble and ensemble.enabled and ensemble.weight else 1
+    return settings.ENSEMBLE_SIZE or 1 if ENSEMBLE in weights(settings.UNCERTAINTY_STRATEGIES) else 1
 
 
 def _train(places: Places, store: Store, records: Sequence[Record], number: int, member: int) -> Path:

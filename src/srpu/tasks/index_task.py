@@ -220,15 +220,20 @@ def _split(
         say_hand_split(images, of, settings.SPLIT_FILE)
         groups = {image.id: image.group for image in images}
         return [replace(r, group=groups[r.id], split=of.get(r.id)) for r in records], None
-    rule = Rule(
-        settings.TRAIN_RATIO, settings.VAL_RATIO, settings.TEST_RATIO, settings.SPLIT_SEED, settings.GROUP_PATTERN
-    )
+    rule = split_rule(settings)
     path = workspace.path(settings.SPLITS_JSON)
     if not images and before is None:
         return [], None
     assigned = assign(images, before, rule, grow_truth=grow_truth)
     say_split(assigned, before, rule, path, grow_truth)
     return [replace(r, group=assigned.groups[r.id], split=assigned.of[r.id]) for r in records], assigned.splits
+
+
+def split_rule(settings: Settings) -> Rule:
+    """How a split is decided."""
+    return Rule(
+        settings.TRAIN_RATIO, settings.VAL_RATIO, settings.TEST_RATIO, settings.SPLIT_SEED, settings.GROUP_PATTERN
+    )
 
 
 def _write(

@@ -26,7 +26,7 @@ from srpu.data.index import Record
 from srpu.errors import SettingsError
 from srpu.learn.novelty import pooled_features
 from srpu.learn.predict import predict_tensors
-from srpu.settings import ActiveLearningSettings
+from srpu.settings import ActiveLearningSettings, weights
 from srpu.tasks.pool_images import Facts, Features, Walk
 from srpu.tasks.pool_maps import Panel, cell_sums, tiling
 from srpu.tasks.pool_models import Listener, Member
@@ -76,7 +76,7 @@ def chosen_ways(settings: ActiveLearningSettings, workspace: Workspace) -> dict[
     Raises:
         SettingsError: One does not exist, or the user's file cannot be run.
     """
-    wanted = [name for name in _weights(settings) if name != ENSEMBLE]
+    wanted = [name for name in weights(settings.UNCERTAINTY_STRATEGIES) if name != ENSEMBLE]
     path = workspace.path(OWN_STRATEGIES)
     strange = [name for name in wanted if name not in STRATEGIES]
     own = own_strategies(path) if strange and path.is_file() else {}
@@ -196,7 +196,7 @@ def look_at(
         IndexingError: The file is another than the index remembers.
         SettingsError: A strategy does not exist or fails.
     """
-    panel = Panel(members, chosen_ways(settings, workspace), _weights(settings), settings)
+    panel = Panel(members, chosen_ways(settings, workspace), weights(settings.UNCERTAINTY_STRATEGIES), settings)
     opener = Opener(settings, workspace)
     visible = opener.image(record)[: opener.rows(record)]
     ids = np.full((record.height, record.width), IGNORE, np.uint8)
@@ -221,7 +221,7 @@ class _Scorer:
         taken: Mapping[str, Ids],
     ) -> None:
         self._settings, self._taken = settings, taken
-        self._weights = _weights(settings)
+        self._weights = weights(settings.UNCERTAINTY_STRATEGIES)
         ways = chosen_ways(settings, workspace)
         self._panel = Panel(members, ways, self._weights, settings)
         own = any(name not in STRATEGIES for name in ways)
@@ -307,12 +307,6 @@ def _features_of_windows(
         for window in windows
     ]
     return np.concatenate(found).astype(np.float16)
-
-
-def _weights(settings: ActiveLearningSettings) -> dict[str, float]:
-    """What each strategy that is on counts."""
-    ways = settings.UNCERTAINTY_STRATEGIES
-    return {name: way.weight for name, way in ways.items() if way.enabled and way.weight > 0}
 
 
 def _common(settings: ActiveLearningSettings, members: Sequence[Member]) -> dict[str, Any]:

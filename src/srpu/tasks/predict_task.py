@@ -118,7 +118,7 @@ def run(
     try:
         for name, found in track(images.items(), "Segmenting"):
             try:
-                image_sha256 = _file_hash(found.path)
+                image_sha256 = file_hash(found.path)
                 scale = _pixel_size(found, predictor)
                 if not overwrite and _is_done(predictions, name, found, image_sha256, made_with, scale):
                     skipped += 1
@@ -159,10 +159,15 @@ def _load(path: Path, settings: InferenceSettings, workspace: Workspace) -> Pred
 def _made_with(checkpoint: Path, settings: InferenceSettings) -> str:
     """Hash of the model and of all settings that change the results."""
     chosen = settings.model_dump(mode="json", include=OUTPUT_SETTINGS)
-    return hashlib.sha256((_file_hash(checkpoint) + json.dumps(chosen, sort_keys=True)).encode()).hexdigest()
+    return hashlib.sha256((file_hash(checkpoint) + json.dumps(chosen, sort_keys=True)).encode()).hexdigest()
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """sha256 of a file.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,6 +29,7 @@ from srpu.models.segmenter import Segmenter
 from srpu.progress import track
 from srpu.settings import ActiveLearningSettings, InferenceSettings, Settings
 from srpu.tasks.active_places import Places
+from srpu.tasks.predict_task import file_hash
 from srpu.tasks.prediction_masks_input import Wanted, named_images, unlabelled_images
 from srpu.tasks.truth import model_hash
 from srpu.tasks.wiring import class_map, enough_memory, newest_checkpoint, same_classes
@@ -218,10 +219,10 @@ def _do(
         ImageError: It cannot be read, or its name is taken by another image.
     """
     mask, memory = folder / mask_name(wanted.name), folder / ".srpu" / f"{wanted.name}.json"
-    image_hash = _file_hash(wanted.path)
+    image_hash = file_hash(wanted.path)
     if mask.exists() and not overwrite:
         made = _remembered(memory)
-        if made is None or made.mask != _file_hash(mask):
+        if made is None or made.mask != file_hash(mask):
             return "kept"
         if made.source != str(wanted.path) and Path(made.source).exists():
             raise ImageError(
@@ -238,7 +239,7 @@ def _do(
     if settings.PREDICTION_MASK_CONFIG.save_colored_masks:
         write_mask(mask.with_suffix(".png"), ids, predictor.classes)
     write_mask(mask, ids, predictor.classes)
-    write_json(memory, asdict(_Made(str(wanted.path), image_hash, predictor.made_with, _file_hash(mask))))
+    write_json(memory, asdict(_Made(str(wanted.path), image_hash, predictor.made_with, file_hash(mask))))
     return "written"
 
 
@@ -254,14 +255,6 @@ def _remembered(path: Path) -> _Made | None:
         return _Made(**read_json(path))
     except (FileNotFoundError, WorkspaceError, TypeError):  # then it is as if somebody else had made the mask
         return None
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _write_aids(folder: Path, classes: ClassMap, count: int, settings: ActiveLearningSettings) -> None:

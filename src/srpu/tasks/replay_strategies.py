@@ -15,7 +15,7 @@ from srpu.errors import SettingsError
 from srpu.learn.novelty import pooled_features
 from srpu.learn.predict import predict_probabilities
 from srpu.models.segmenter import Segmenter
-from srpu.settings import Strategy
+from srpu.settings import weights
 from srpu.tasks.replay_ground import Ground
 
 if TYPE_CHECKING:  # it takes seconds to import
@@ -107,15 +107,11 @@ def _mix(ground: Ground, name: str, turn: Turn) -> Mix | None:
         diverse = name in DIVERSE
         return Mix({} if diverse else {name: 1.0}, {name: 1.0} if diverse else {}, False, 0.0)
     return Mix(
-        {way: weight for way, weight in _weights(settings.UNCERTAINTY_STRATEGIES).items() if way in ground.ways},
-        _weights(settings.DIVERSITY_STRATEGIES),
+        {way: weight for way, weight in weights(settings.UNCERTAINTY_STRATEGIES).items() if way in ground.ways},
+        weights(settings.DIVERSITY_STRATEGIES),
         settings.BALANCE_CLASSES,
         exploration(settings.EXPLORATION, turn.number, turn.rounds),
     )
-
-
-def _weights(strategies: Mapping[str, Strategy]) -> dict[str, float]:
-    return {name: one.weight for name, one in strategies.items() if one.enabled and one.weight}
 
 
 def _candidates(
